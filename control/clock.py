@@ -1,0 +1,37 @@
+"""Time, passed in so that tests can hold it still."""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a component may know of time."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware and in UTC; for people and for records."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; for deadlines and durations."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and a ``Z``: ``2026-11-21T03:04:05.678Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """A UTC moment from milliseconds since 1970, as the Redis scripts store them."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,267 @@
+"""Every setting of Drawbridge, in frozen sections parsed from a mapping.
+
+Only entry points read ``os.environ``; they call :func:`load` and pass sections on.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from control.errors import ConfigError
+from control.settings import Setting, flag, masked, number, one_of, setting, size, url, whole, words
+
+PREFIX = "DRAWBRIDGE_"
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """The user's data folder for Drawbridge (XDG on Linux, Application Support on macOS)."""
+    home = Path(environ.get("HOME") or Path.home())
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "drawbridge"
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "drawbridge"
+
+
+@dataclass(frozen=True)
+class RedisSection:
+    """Where Redis is."""
+
+    url: str = setting(
+        "REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        "Redis: redis://, rediss://, unix:// or redis+sentinel://host:port,host:port/master/db",
+        url("redis", "rediss", "unix", "redis+sentinel"),
+    )
+
+
+@dataclass(frozen=True)
+class PostgresSection:
+    """Where PostgreSQL is."""
+
+    url: str = setting(
+        "DATABASE_URL",
+        "postgresql://127.0.0.1:5432/drawbridge",
+        "PostgreSQL, as libpq and asyncpg understand it",
+        url("postgresql", "postgres"),
+    )
+    pool_size: int = setting(
+        "DRAWBRIDGE_DATABASE_POOL", 5, "connections a process may hold", whole(1, 100)
+    )
+
+
+@dataclass(frozen=True)
+class GraphSection:
+    """Where Neo4j is."""
+
+    uri: str = setting(
+        "NEO4J_URI",
+        "bolt://127.0.0.1:7687",
+        "Neo4j over Bolt",
+        url("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc"),
+    )
+    user: str = setting("NEO4J_USER", "neo4j", "user of Neo4j")
+    password: str = setting("NEO4J_PASSWORD", "", "password of that user", secret=True)
+    database: str = setting("DRAWBRIDGE_NEO4J_DATABASE", "neo4j", "database of that server")
+
+
+@dataclass(frozen=True)
+class ServiceSection:
+    """The HTTP API."""
+
+    host: str = setting("DRAWBRIDGE_HOST", "127.0.0.1", "address the service listens on")
+    port: int = setting("DRAWBRIDGE_PORT", 8080, "port of the service; 0 = any", whole(0, 65535))
+    max_body: int = setting(
+        "DRAWBRIDGE_MAX_BODY", 32 << 20, "largest body, also after decompression", size
+    )
+    drain_delay_s: float = setting(
+        "DRAWBRIDGE_DRAIN_DELAY_S",
+        3.0,
+        "seconds between the first 503 of /ready and the closing of the listener on SIGTERM",
+        number(0, 300, "seconds"),
+    )
+    anonymous: str = setting(
+        "DRAWBRIDGE_ANONYMOUS",
+        "jobs",
+        "what callers without a token may do: jobs (submit, read, cancel such jobs) or none",
+        one_of("jobs", "none"),
+    )
+    admin_token: str = setting(
+        "DRAWBRIDGE_ADMIN_TOKEN",
+        "",
+        "a bearer token with the role administrator, besides the stored API keys",
+        secret=True,
+    )
+
+
+@dataclass(frozen=True)
+class WorkerSection:
+    """The worker."""
+
+    host: str = setting("DRAWBRIDGE_WORKER_HOST", "127.0.0.1", "address of the worker's probes")
+    port: int = setting(
+        "DRAWBRIDGE_WORKER_PORT", 8090, "port of the worker's probes; 0 = any", whole(0, 65535)
+    )
+    cpu_slots: int = setting(
+        "DRAWBRIDGE_CPU_SLOTS",
+        os.cpu_count() or 1,
+        "CPU-bound jobs a worker runs at once (default: the processors)",
+        whole(0, 1024),
+    )
+    io_slots: int = setting(
+        "DRAWBRIDGE_IO_SLOTS", 100, "asynchronous jobs a worker runs at once", whole(0, 10_000)
+    )
+    drain_soft_s: float = setting(
+        "DRAWBRIDGE_DRAIN_SOFT_S",
+        30.0,
+        "seconds that running jobs are given to finish before they are asked to stop",
+        number(0, 86_400, "seconds"),
+    )
+    drain_hard_s: float = setting(
+        "DRAWBRIDGE_DRAIN_HARD_S",
+        10.0,
+        "further seconds before what still runs is handed back",
+        number(0, 3_600, "seconds"),
+    )
+    memory: int = setting(
+        "DRAWBRIDGE_JOB_MEMORY", 4 << 30, "address space of one CPU-bound job's process", size
+    )
+
+
+@dataclass(frozen=True)
+class JobsSection:
+    """Jobs and their state."""
+
+    modules: tuple[str, ...] = setting(
+        "DRAWBRIDGE_JOBS", (), "modules that declare job kinds, by name", words
+    )
+    lease_s: float = setting(
+        "DRAWBRIDGE_LEASE_S",
+        15.0,
+        "seconds after its last heartbeat until a worker counts as lost",
+        number(1, 3_600, "seconds"),
+    )
+    result_ttl_s: int = setting(
+        "DRAWBRIDGE_RESULT_TTL",
+        86_400,
+        "seconds that a finished job and its result stay in Redis",
+        whole(1, 31_536_000),
+    )
+
+
+@dataclass(frozen=True)
+class LogSection:
+    """Logs."""
+
+    level: str = setting(
+        "DRAWBRIDGE_LOG_LEVEL",
+        "info",
+        "debug, info, warning or error",
+        one_of("debug", "info", "warning", "error"),
+    )
+    format: str = setting(
+        "DRAWBRIDGE_LOG_FORMAT",
+        "auto",
+        "json, console, or auto: console on a terminal",
+        one_of("auto", "json", "console"),
+    )
+
+
+@dataclass(frozen=True)
+class ClientSection:
+    """What the command line needs to reach a running Drawbridge."""
+
+    api: str = setting(
+        "DRAWBRIDGE_API", "http://127.0.0.1:8080", "URL of the API", url("http", "https")
+    )
+    token: str = setting("DRAWBRIDGE_TOKEN", "", "bearer token for the API", secret=True)
+    data_dir: str = setting(
+        "DRAWBRIDGE_DATA_DIR", "", "folder of the embedded stack (default: the user's data folder)"
+    )
+    environment: str = setting(
+        "DRAWBRIDGE_ENVIRONMENT", "development", "name of this installation, shown in its status"
+    )
+    sample: bool = setting(
+        "DRAWBRIDGE_SAMPLE", False, "whether `up` solves the sample model once it is ready", flag
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """All sections. ``sources`` maps an environment variable to where its value came from."""
+
+    redis: RedisSection = field(default_factory=RedisSection)
+    postgres: PostgresSection = field(default_factory=PostgresSection)
+    graph: GraphSection = field(default_factory=GraphSection)
+    service: ServiceSection = field(default_factory=ServiceSection)
+    worker: WorkerSection = field(default_factory=WorkerSection)
+    jobs: JobsSection = field(default_factory=JobsSection)
+    log: LogSection = field(default_factory=LogSection)
+    client: ClientSection = field(default_factory=ClientSection)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[tuple[str, str, str, str, str]]:
+        """``(variable, value, default, source, help)`` for each setting, secrets masked."""
+        for name, attribute, declared, default in _declared():
+            value = getattr(getattr(self, name), attribute)
+            yield (
+                declared.env,
+                masked(_text(value), secret=declared.secret),
+                masked(_text(default), secret=declared.secret),
+                self.sources.get(declared.env, "default"),
+                declared.help,
+            )
+
+
+def load(*layers: tuple[str, Mapping[str, str]]) -> Config:
+    """A :class:`Config` from named layers of variables, the strongest first.
+
+    ``load(("environment", os.environ), ("running stack", {...}))``. An empty text counts as unset.
+
+    Raises :class:`ConfigError` for an unknown ``DRAWBRIDGE_`` variable and for a bad value.
+    """
+    known = {declared.env for _, _, declared, _ in _declared()}
+    for origin, variables in layers:
+        for variable in sorted(variables):
+            if variable.startswith(PREFIX) and variable not in known:
+                raise ConfigError(_unknown(variable, origin, known))
+    sections: dict[str, dict[str, Any]] = {}
+    sources: dict[str, str] = {}
+    for name, attribute, declared, _ in _declared():
+        values = sections.setdefault(name, {})
+        for origin, variables in layers:
+            if text := variables.get(declared.env, "").strip():
+                try:
+                    values[attribute] = declared.parse(text)
+                except ValueError as error:
+                    raise ConfigError(f"{declared.env} (from {origin}) {error}") from None
+                sources[declared.env] = origin
+                break
+    types = {f.name: f.default_factory for f in fields(Config)}
+    built = {name: types[name](**values) for name, values in sections.items()}  # type: ignore[operator,misc,call-arg]
+    return Config(**built, sources=sources)
+
+
+def _declared() -> Iterator[tuple[str, str, Setting, Any]]:
+    """Each setting as ``(section, attribute, declaration, default)``, in the order of this page."""
+    for section in fields(Config):
+        if section.name == "sources":
+            continue
+        for attribute in fields(section.default_factory):  # type: ignore[arg-type]
+            yield section.name, attribute.name, attribute.metadata["setting"], attribute.default
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _unknown(variable: str, origin: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(variable, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "; `drawbridge config` lists every setting"
+    return f"{variable} (from {origin}) is not a setting of Drawbridge{hint}"

@@ -1,0 +1,108 @@
+"""Every Redis key and channel that Drawbridge uses: its type, its lifetime and its owner.
+
+All keys of the job engine carry the hash tag ``{jobs}``, so that a script may touch several of
+them on a Redis Cluster. A test finds any key in Redis that is not listed in :data:`INVENTORY`.
+"""
+
+import re
+from dataclasses import dataclass
+
+JOBS = "drawbridge:{jobs}:"
+"""What the keys of the job engine begin with; the scripts get it as ``KEYS[1]``."""
+
+LANES = ("cpu", "io")
+"""CPU-bound kinds and asynchronous kinds wait in queues of their own."""
+
+PRIORITIES = ("high", "normal", "low")
+"""In the order in which they are served."""
+
+RETURNED = "returned"
+"""The queue of jobs that a worker had and gave back or lost; served before all priorities."""
+
+QUEUES = (RETURNED, *PRIORITIES)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of the inventory. ``<…>`` in the pattern stands for any text."""
+
+    pattern: str
+    type: str
+    lifetime: str
+    owner: str
+    holds: str
+
+    def matches(self, key: str) -> bool:
+        """Whether ``key`` is of this kind."""
+        parts = (re.escape(part) for part in re.split(r"<[^>]+>", self.pattern))
+        return re.fullmatch("[^:]+".join(parts), key) is not None
+
+
+INVENTORY = (
+    Key(JOBS + "flags", "hash", "permanent", "control.flags", "the flags as the scripts read them"),
+    Key(JOBS + "queue:<lane>:<priority>", "stream", "entries until a job ends", "worker.jobs",
+        "jobs to run, one entry each; consumer group `workers`, a consumer for each worker"),
+    Key(JOBS + "bell:<lane>", "list", "at most one element", "worker.jobs",
+        "rung when work waits; one idle worker hears it"),
+    Key(JOBS + "due", "zset", "member until it is due", "worker.jobs",
+        "scheduled jobs by the millisecond they are due"),
+    Key(JOBS + "workers", "zset", "member until its lease ends", "worker.jobs",
+        "live workers by the millisecond their lease ends"),
+    Key(JOBS + "kinds", "set", "permanent, one member a kind", "worker.jobs",
+        "kinds that were ever submitted"),
+    Key(JOBS + "index:<kind>:<status>", "zset", "member until the job's record expires",
+        "worker.jobs", "run ids by kind and status, in the order of their making"),
+    Key(JOBS + "job:<run_id>", "hash", "result TTL after the end", "worker.jobs", "the record"),
+    Key(JOBS + "job:<run_id>:payload", "string", "until completed or cancelled; else result TTL",
+        "worker.jobs", "what the kind's function gets"),
+    Key(JOBS + "job:<run_id>:result", "string", "result TTL", "worker.jobs", "what it returned"),
+    Key(JOBS + "job:<run_id>:checkpoint", "string", "until the job ends", "worker.jobs",
+        "where an interrupted run may go on"),
+    Key(JOBS + "job:<run_id>:events", "stream", "result TTL after the end; about 256 entries",
+        "worker.jobs", "status, progress and end, for event streams"),
+    Key(JOBS + "idem:<digest>", "hash", "result TTL", "worker.jobs",
+        "the job that an Idempotency-Key made"),
+)
+"""Keys, by owner."""
+
+
+def queue(lane: str, priority: str) -> str:
+    """The stream of one lane and priority."""
+    return f"{JOBS}queue:{lane}:{priority}"
+
+
+def bell(lane: str) -> str:
+    """The list that idle consumers of a lane block on."""
+    return f"{JOBS}bell:{lane}"
+
+
+def index(kind: str, status: str) -> str:
+    """The sorted set of a kind's jobs in one status."""
+    return f"{JOBS}index:{kind}:{status}"
+
+
+def job(run_id: str, part: str = "") -> str:
+    """A job's record, or a part of it: ``payload``, ``result``, ``checkpoint``, ``events``."""
+    return f"{JOBS}job:{run_id}:{part}" if part else f"{JOBS}job:{run_id}"
+
+
+FLAGS = JOBS + "flags"
+DUE = JOBS + "due"
+WORKERS = JOBS + "workers"
+KINDS = JOBS + "kinds"
+
+CANCEL_CHANNEL = JOBS + "cancel"
+"""Carries the run id of a running job that is to be cancelled; every worker listens."""
+
+DUE_CHANNEL = JOBS + "due"
+"""Carries the millisecond at which a newly scheduled job is due, if it is the earliest."""
+
+
+def events_channel(run_id: str) -> str:
+    """Carries each event of one job as ``id LF type LF data``."""
+    return f"{JOBS}job:{run_id}:events"
+
+
+def is_listed(key: str) -> bool:
+    """Whether the inventory knows ``key``."""
+    return any(entry.matches(key) for entry in INVENTORY)

@@ -1,0 +1,123 @@
+"""How one setting is declared, read from text, and shown without its secrets."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|K|M|G)?", re.IGNORECASE)
+_SIZE_UNIT = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_USERINFO = re.compile(r"(?<=://)([^/@]*?)(:[^/@]*)?@")
+_PASSWORD_PARAM = re.compile(r"((?:password|passwd|pwd|token|secret)=)[^&\s]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its environment variable, what it means and how its text is read."""
+
+    env: str
+    help: str
+    parse: Callable[[str], Any]
+    secret: bool
+
+
+def setting(
+    env: str,
+    default: Any,
+    summary: str,
+    parse: Callable[[str], Any] = str,
+    *,
+    secret: bool = False,
+) -> Any:
+    """A dataclass field that is read from the environment variable ``env``.
+
+    ``parse`` turns the text into the value and raises :class:`ValueError` with a reason that
+    completes the sentence "NAME: …".
+    """
+    return field(default=default, metadata={"setting": Setting(env, summary, parse, secret)})
+
+
+def masked(value: Any, *, secret: bool) -> str:
+    """The value as it may be shown: secrets as ``***``, passwords inside URLs too."""
+    text = str(value)
+    if secret:
+        return "***" if text else ""
+    text = _USERINFO.sub(lambda m: f"{m[1]}:***@" if m[2] else f"{m[1]}@", text)
+    return _PASSWORD_PARAM.sub(r"\1***", text)
+
+
+def flag(text: str) -> bool:
+    """``true``/``false`` in the spellings that people use."""
+    match text.strip().lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+    raise ValueError(f"must be true or false, not {text!r}")
+
+
+def number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
+    """A number from ``low`` to ``high``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            what = f" of {unit}" if unit else ""
+            raise ValueError(f"must be a number{what} from {low:g} to {high:g}, not {text!r}")
+        return value
+
+    return parse
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from ``low`` to ``high``."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?\d{1,18}", text.strip()) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def size(text: str) -> int:
+    """Bytes: ``33554432``, ``32MiB``, ``64 KiB``."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"must be a size such as 33554432 or 32MiB, not {text!r}")
+    return int(match[1]) * _SIZE_UNIT[(match[2] or "")[:1].lower()]
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """One of a few words."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, not {text!r}")
+        return text
+
+    return parse
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """A URL with one of the schemes; the message never repeats the text, it may hold a password."""
+
+    def parse(text: str) -> str:
+        try:
+            scheme = urlsplit(text).scheme
+        except ValueError:
+            scheme = ""
+        if scheme not in schemes:
+            raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}://")
+        return text
+
+    return parse
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words divided by commas or blanks."""
+    return tuple(text.replace(",", " ").split())

@@ -1,0 +1,1 @@
+"""How Drawbridge is brought to a machine: the embedded stack and the deployment files."""

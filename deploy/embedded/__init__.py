@@ -1,0 +1,1 @@
+"""`drawbridge up`: real stores, services and workers as supervised child processes."""

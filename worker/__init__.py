@@ -1,0 +1,1 @@
+"""Jobs: their state and their running."""

@@ -1,0 +1,1 @@
+"""Job state: what the service and the worker agree on."""

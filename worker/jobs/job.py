@@ -1,0 +1,145 @@
+"""A job: what is asked for (:class:`NewJob`), what is known of it (:class:`JobRecord`), and what
+a worker holds while it runs one (:class:`Claim`) and says at its end (:class:`Outcome`)."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from control import keys
+
+
+class JobState(StrEnum):
+    """The states of a job."""
+
+    QUEUED = "queued"
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further transition can come."""
+        return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+
+
+class JobError(msgspec.Struct, frozen=True, rename={"class_": "class"}):
+    """Why a job failed: a class to act on and a message for people, never a stack trace."""
+
+    class_: str
+    message: str
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a job, as the API shows it. Times are UTC."""
+
+    run_id: str
+    kind: str
+    status: JobState
+    correlation_id: str
+    submitted_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempt: int = 0
+    max_attempts: int = 1
+    priority: str = "normal"
+    run_at: datetime | None = None
+    timeout_s: float | None = None
+    progress: dict[str, Any] | None = None
+    error: JobError | None = None
+    worker: str | None = None
+    drain_requeues: int = 0
+    submitted_by: str = "anonymous"
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of a job that never changes after its submission; stored as one JSON text."""
+
+    kind: str
+    correlation_id: str
+    lane: str = "io"
+    priority: str = "normal"
+    max_attempts: int = 1
+    run_at_ms: int | None = None
+    timeout_s: float | None = None
+    submitted_by: str = "anonymous"
+    traceparent: str | None = None
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A submission.
+
+    ``payload`` is the encoded JSON that the kind's function gets. ``idempotency_key`` makes a
+    second submission with the same key give the first job back; ``digest`` tells whether its body
+    is the same.
+    """
+
+    run_id: str
+    spec: Spec
+    payload: bytes
+    idempotency_key: str | None = None
+    digest: str = ""
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to a submission. ``created`` is false where the key gave an earlier job back."""
+
+    run_id: str
+    created: bool
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that this worker may run now. Whoever holds the newest ``token`` may finish it."""
+
+    run_id: str
+    token: int
+    attempt: int
+    spec: Spec
+    payload: bytes
+    checkpoint: bytes | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended.
+
+    ``status`` is completed, failed or cancelled; or scheduled, to run again after
+    ``retry_in_ms``. ``result`` is encoded JSON and may come with any of them but scheduled.
+    """
+
+    run_id: str
+    token: int
+    status: JobState
+    result: bytes | None = None
+    error: JobError | None = None
+    progress: dict[str, Any] | None = None
+    retry_in_ms: int = 0
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of a listing, newest first; ``cursor`` fetches the next one, ``None`` at the end."""
+
+    jobs: list[JobRecord]
+    cursor: str | None
+
+
+class JobEvent(msgspec.Struct, frozen=True):
+    """One event of a job's stream. ``type`` is status, progress or end; ``data`` is JSON text."""
+
+    id: str
+    type: str
+    data: str
+
+
+def priority_name(value: str | int) -> str:
+    """``high``, ``normal`` or ``low`` from a name or from 0–9, where 9 is the most urgent.
+
+    Raises :class:`ValueError`.
+    """
+    if isinstance(value, str) and value in keys.PRIORITIES:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 9:
+        return "low" if value <= 3 else "normal" if value <= 6 else "high"
+    raise ValueError("must be high, normal or low, or a number from 0 to 9 (9 is the most urgent)")
