@@ -240,7 +240,7 @@ def load(*layers: tuple[str, Mapping[str, str]]) -> Config:
                 sources[declared.env] = origin
                 break
     types = {f.name: f.default_factory for f in fields(Config)}
-    built = {name: types[name](**values) for name, values in sections.items()}  # type: ignore[operator,misc,call-arg]
+    built = {name: types[name](**values) for name, values in sections.items()}  # type: ignore[operator]
     return Config(**built, sources=sources)
 
 

@@ -9,7 +9,7 @@ class ConfigError(DrawbridgeError):
     """A setting is unknown or has a bad value; the start is refused with exit status 2."""
 
 
-class StoreUnavailable(DrawbridgeError):  # noqa: N818 - a state of the world, not a mistake
+class StoreUnavailable(DrawbridgeError):
     """A store cannot be used right now. ``dependency`` is ``redis``, ``database`` or ``neo4j``."""
 
     def __init__(self, dependency: str, reason: str) -> None:
@@ -18,11 +18,11 @@ class StoreUnavailable(DrawbridgeError):  # noqa: N818 - a state of the world, n
         self.reason = reason
 
 
-class BridgeUp(DrawbridgeError):  # noqa: N818 - a state of the world, not a mistake
+class BridgeUp(DrawbridgeError):
     """Maintenance is on: nothing is accepted or claimed."""
 
 
-class InvalidInput(DrawbridgeError):  # noqa: N818 - the caller's mistake, answered as 422
+class InvalidInput(DrawbridgeError):
     """What the caller sent is well-formed but wrong.
 
     ``where`` names the field (``options.threads``) or the line (``line 12``); ``""`` for the whole.

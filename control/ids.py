@@ -7,7 +7,7 @@ from ulid import ULID
 MAX_CORRELATION = 128
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 # Printable ASCII without the space: safe in a header, in a log line and in a Redis key.
-_CORRELATION = re.compile(r"[!-~]{1,%d}" % MAX_CORRELATION)
+_CORRELATION = re.compile(rf"[!-~]{{1,{MAX_CORRELATION}}}")
 
 
 def new_id() -> str:

@@ -40,28 +40,78 @@ class Key:
 
 INVENTORY = (
     Key(JOBS + "flags", "hash", "permanent", "control.flags", "the flags as the scripts read them"),
-    Key(JOBS + "queue:<lane>:<priority>", "stream", "entries until a job ends", "worker.jobs",
-        "jobs to run, one entry each; consumer group `workers`, a consumer for each worker"),
-    Key(JOBS + "bell:<lane>", "list", "at most one element", "worker.jobs",
-        "rung when work waits; one idle worker hears it"),
-    Key(JOBS + "due", "zset", "member until it is due", "worker.jobs",
-        "scheduled jobs by the millisecond they are due"),
-    Key(JOBS + "workers", "zset", "member until its lease ends", "worker.jobs",
-        "live workers by the millisecond their lease ends"),
-    Key(JOBS + "kinds", "set", "permanent, one member a kind", "worker.jobs",
-        "kinds that were ever submitted"),
-    Key(JOBS + "index:<kind>:<status>", "zset", "member until the job's record expires",
-        "worker.jobs", "run ids by kind and status, in the order of their making"),
+    Key(
+        JOBS + "queue:<lane>:<priority>",
+        "stream",
+        "entries until a job ends",
+        "worker.jobs",
+        "jobs to run, one entry each; consumer group `workers`, a consumer for each worker",
+    ),
+    Key(
+        JOBS + "bell:<lane>",
+        "list",
+        "at most one element",
+        "worker.jobs",
+        "rung when work waits; one idle worker hears it",
+    ),
+    Key(
+        JOBS + "due",
+        "zset",
+        "member until it is due",
+        "worker.jobs",
+        "scheduled jobs by the millisecond they are due",
+    ),
+    Key(
+        JOBS + "workers",
+        "zset",
+        "member until its lease ends",
+        "worker.jobs",
+        "live workers by the millisecond their lease ends",
+    ),
+    Key(
+        JOBS + "kinds",
+        "set",
+        "permanent, one member a kind",
+        "worker.jobs",
+        "kinds that were ever submitted",
+    ),
+    Key(
+        JOBS + "index:<kind>:<status>",
+        "zset",
+        "member until the job's record expires",
+        "worker.jobs",
+        "run ids by kind and status, in the order of their making",
+    ),
     Key(JOBS + "job:<run_id>", "hash", "result TTL after the end", "worker.jobs", "the record"),
-    Key(JOBS + "job:<run_id>:payload", "string", "until completed or cancelled; else result TTL",
-        "worker.jobs", "what the kind's function gets"),
+    Key(
+        JOBS + "job:<run_id>:payload",
+        "string",
+        "until completed or cancelled; else result TTL",
+        "worker.jobs",
+        "what the kind's function gets",
+    ),
     Key(JOBS + "job:<run_id>:result", "string", "result TTL", "worker.jobs", "what it returned"),
-    Key(JOBS + "job:<run_id>:checkpoint", "string", "until the job ends", "worker.jobs",
-        "where an interrupted run may go on"),
-    Key(JOBS + "job:<run_id>:events", "stream", "result TTL after the end; about 256 entries",
-        "worker.jobs", "status, progress and end, for event streams"),
-    Key(JOBS + "idem:<digest>", "hash", "result TTL", "worker.jobs",
-        "the job that an Idempotency-Key made"),
+    Key(
+        JOBS + "job:<run_id>:checkpoint",
+        "string",
+        "until the job ends",
+        "worker.jobs",
+        "where an interrupted run may go on",
+    ),
+    Key(
+        JOBS + "job:<run_id>:events",
+        "list",
+        "result TTL after the end; about 256 entries",
+        "worker.jobs",
+        "status, progress and end, for event streams",
+    ),
+    Key(
+        JOBS + "idem:<digest>",
+        "hash",
+        "result TTL",
+        "worker.jobs",
+        "the job that an Idempotency-Key made",
+    ),
 )
 """Keys, by owner."""
 
@@ -99,7 +149,7 @@ DUE_CHANNEL = JOBS + "due"
 
 
 def events_channel(run_id: str) -> str:
-    """Carries each event of one job as ``id LF type LF data``."""
+    """Carries each event of one job as ``number LF type LF data``."""
     return f"{JOBS}job:{run_id}:events"
 
 

@@ -18,7 +18,9 @@ Logger = structlog.stdlib.BoundLogger
 _SECRET_WORDS = ("password", "token", "secret", "authorization", "api_key", "cookie")
 
 
-def configure(section: LogSection, *, process: str, instance: str, stream: TextIO | None = None) -> None:
+def configure(
+    section: LogSection, *, process: str, instance: str, stream: TextIO | None = None
+) -> None:
     """Send this process's logs, its libraries' included, to ``stream`` (stdout)."""
     out = stream or sys.stdout
     console = section.format == "console" or (section.format == "auto" and out.isatty())
@@ -79,12 +81,12 @@ class _Identity:
         return event
 
 
-def redact(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Mask what is named like a secret, and passwords inside URLs; keep a line a line."""
     for key, value in event.items():
         if isinstance(value, str):
             secret = any(word in key.lower() for word in _SECRET_WORDS)
-            event[key] = masked(value, secret=secret) if secret or "=" in value or "@" in value else value
+            event[key] = (
+                masked(value, secret=secret) if secret or "=" in value or "@" in value else value
+            )
     return event

@@ -126,11 +126,24 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class JobEvent(msgspec.Struct, frozen=True):
-    """One event of a job's stream. ``type`` is status, progress or end; ``data`` is JSON text."""
+    """One event of a job. ``type`` is status, progress or end; ``data`` is JSON text.
+
+    ``id`` counts the events of the job from 1.
+    """
 
     id: str
     type: str
     data: str
+
+    @property
+    def number(self) -> int:
+        """The id as a number."""
+        return int(self.id)
+
+    @classmethod
+    def parse(cls, text: bytes) -> "JobEvent":
+        """From ``id LF type LF data``, as it is published."""
+        return cls(*text.decode().split("\n", 2))
 
 
 def priority_name(value: str | int) -> str:

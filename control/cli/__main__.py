@@ -1,0 +1,5 @@
+"""`python -m control.cli` is the `drawbridge` command."""
+
+from control.cli import main
+
+main()

@@ -1,0 +1,124 @@
+"""Clients of Redis, and its faults as one error.
+
+redis-py's own defaults retry ten times behind the caller's back; here a command fails within its
+deadline and whoever called decides. One quick retry on a broken connection remains, because after a
+restart of Redis every pooled connection is a dead one. Whatever may be retried is idempotent.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+from control.errors import ConfigError, StoreUnavailable
+
+DEFAULT_SENTINEL_PORT = 26379
+
+# The more special errors first: most of redis-py's are kinds of its ConnectionError.
+_OUTAGES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (AuthenticationError, "authentication failed"),
+    (BusyLoadingError, "loading its data"),
+    (RedisTimeoutError, "timeout"),
+    ((RedisConnectionError, OSError), "connection failed"),
+    ((ReadOnlyError, MasterDownError), "read-only replica"),
+    (OutOfMemoryError, "out of memory"),
+)
+_REFUSALS = {
+    "OOM": "out of memory",
+    "MISCONF": "cannot write to its disk",
+    "NOREPLICAS": "too few replicas",
+    "LOADING": "loading its data",
+    "READONLY": "read-only replica",
+}
+
+
+def client(url: str, *, timeout_s: float = 2.5, retries: int = 1) -> Redis:
+    """A pooled client for commands that answer at once. Bytes in, bytes out; connects lazily.
+
+    ``redis+sentinel://[user:password@]host:port,host:port/master[/db]`` asks the sentinels for the
+    master. Raises :class:`ConfigError` for a URL that cannot be one.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), retries, supported_errors=(RedisConnectionError,)),
+    }
+    if url.startswith("redis+sentinel://"):
+        return _behind_sentinel(url, options)
+    try:
+        return Redis.from_url(url, **options)
+    except ValueError as error:
+        raise ConfigError(f"REDIS_URL: {error}") from None
+
+
+def blocking_client(url: str, *, block_s: float) -> Redis:
+    """A client for one blocking read at a time: waits longer than the read, retries nothing."""
+    return client(url, timeout_s=block_s + 2, retries=0)
+
+
+@contextlib.contextmanager
+def guard() -> Iterator[None]:
+    """Turn redis-py's errors of an unusable server into :class:`StoreUnavailable`.
+
+    Errors that are our own fault (a wrong command, a broken script) pass unchanged.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        reason = outage(error)
+        if reason is None:
+            raise
+        raise StoreUnavailable("redis", reason) from error
+
+
+def outage(error: BaseException) -> str | None:
+    """Why Redis is unusable, in a few safe words; ``None`` if ``error`` means something else."""
+    for kinds, reason in _OUTAGES:
+        if isinstance(error, kinds):
+            return reason
+    code = str(error).split(maxsplit=1)[0] if str(error) else ""
+    return _REFUSALS.get(code) if isinstance(error, RedisError) else None
+
+
+def _behind_sentinel(url: str, options: dict[str, Any]) -> Redis:
+    parts = urlsplit(url)
+    userinfo, _, hosts = parts.netloc.rpartition("@")
+    sentinels = []
+    for host in hosts.split(","):
+        name, _, port = host.partition(":")
+        if not name or (port and not port.isdigit()):
+            raise ConfigError("REDIS_URL: redis+sentinel:// needs host:port,host:port/master[/db]")
+        sentinels.append((name, int(port or DEFAULT_SENTINEL_PORT)))
+    master, _, db = parts.path.strip("/").partition("/")
+    if not master or (db and not db.isdigit()):
+        raise ConfigError("REDIS_URL: redis+sentinel:// needs the master's name: …/mymaster/0")
+    user, _, password = userinfo.partition(":")
+    credentials = {"username": unquote(user) or None, "password": unquote(password) or None}
+    of_sentinel = {
+        "password": next(iter(parse_qs(parts.query).get("sentinel_password", [])), None),
+        "socket_timeout": options["socket_timeout"],
+    }
+    manager: Any = Sentinel(  # type: ignore[no-untyped-call]
+        sentinels, sentinel_kwargs=of_sentinel, **credentials, **options
+    )
+    found: Redis = manager.master_for(master, db=int(db or 0))
+    return found

@@ -1,0 +1,155 @@
+"""One connection that listens on Redis channels, and knows when it may have missed something.
+
+redis-py re-subscribes silently after a lost connection, and what was published meanwhile is gone.
+So this reads the confirmations too: the first one of every connection calls each listener's
+``resync``, which re-reads the truth. A PING each second proves that the link still carries; where
+the answer stays away, the connection is dropped and made anew.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from control import logs
+from control.clock import Clock
+
+PING_EVERY_S = 1.0
+PONG_WITHIN_S = 2.0
+_BACKOFF_S = (0.05, 1.0)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What to do with a channel's messages. ``resync`` runs after every confirmation."""
+
+    on_message: Callable[[bytes], None]
+    resync: Callable[[], Awaitable[None]] | None = None
+
+
+class Subscriber:
+    """Supervised by a lifespan as ``subscriber.run()``; listeners may come and go while it runs."""
+
+    def __init__(self, redis: Redis, clock: Clock) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._listeners: dict[bytes, list[Listener]] = {}
+        self._pubsub: PubSub | None = None
+        self._confirmed: dict[bytes, asyncio.Event] = {}
+        self._resyncing: set[asyncio.Task[None]] = set()
+        self._wanted = asyncio.Event()
+        self._log = logs.get(__name__)
+        self.fresh_at: float | None = None
+        """Monotonic seconds of the last proof that the link carries; ``None`` before the first."""
+
+    async def run(self) -> None:
+        """Listen for ever, reconnecting with capped and jittered backoff."""
+        delay, cap = _BACKOFF_S
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await self._connected()
+            except (RedisError, OSError, TimeoutError) as error:
+                self._log.warning("subscription lost", reason=type(error).__name__)
+            if self._clock.monotonic() - began > cap:
+                delay = _BACKOFF_S[0]
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            delay = min(cap, delay * 2)
+
+    async def add(self, channel: str, listener: Listener, *, wait_s: float = 2.0) -> bool:
+        """Listen on ``channel``; true once Redis confirmed it, false where it has not yet."""
+        name = channel.encode()
+        first = name not in self._listeners
+        self._listeners.setdefault(name, []).append(listener)
+        self._wanted.set()
+        confirmed = self._confirmed.setdefault(name, asyncio.Event())
+        if first and self._pubsub is not None:
+            with contextlib.suppress(RedisError, OSError):
+                await self._pubsub.subscribe(name)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(confirmed.wait(), wait_s)
+        return confirmed.is_set()
+
+    async def remove(self, channel: str, listener: Listener) -> None:
+        """Stop listening; the channel is given up with its last listener."""
+        name = channel.encode()
+        listeners = self._listeners.get(name, [])
+        with contextlib.suppress(ValueError):
+            listeners.remove(listener)
+        if name in self._listeners and not listeners:
+            del self._listeners[name]
+            self._confirmed.pop(name, None)
+            if self._pubsub is not None:
+                with contextlib.suppress(RedisError, OSError):
+                    await self._pubsub.unsubscribe(name)
+
+    async def _connected(self) -> None:
+        """One connection's life; ends with the error that broke it."""
+        pubsub = self._redis.pubsub()
+        try:
+            await self._wanted.wait()
+            asked: set[bytes] = set()
+            while late := self._listeners.keys() - asked:  # channels may be added meanwhile
+                await pubsub.subscribe(*late)
+                asked |= late
+            self._pubsub = pubsub
+            await self._read(pubsub)
+        finally:
+            self._pubsub = None
+            for confirmed in self._confirmed.values():
+                confirmed.clear()
+            with contextlib.suppress(RedisError, OSError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _read(self, pubsub: PubSub) -> None:
+        loop_time = self._clock.monotonic
+        next_ping, answer_due = loop_time() + PING_EVERY_S, loop_time() + PONG_WITHIN_S
+        awaiting = True  # the confirmation of the subscription counts as the first answer
+        while True:
+            wait = (answer_due if awaiting else next_ping) - loop_time()
+            message = await pubsub.get_message(timeout=max(0.001, wait))
+            now = loop_time()
+            if message is not None:
+                # Any byte from the server proves the link, so a flood of messages is no silence.
+                self.fresh_at, awaiting = now, False
+                self._handle(message)
+            elif awaiting and now >= answer_due:
+                raise TimeoutError("no answer on the subscription")
+            if not awaiting and now >= next_ping:
+                await asyncio.wait_for(pubsub.ping(), PONG_WITHIN_S)
+                next_ping, answer_due, awaiting = now + PING_EVERY_S, now + PONG_WITHIN_S, True
+
+    def _handle(self, message: dict[str, object]) -> None:
+        kind, channel, data = message["type"], message["channel"], message["data"]
+        if not isinstance(channel, bytes):
+            return
+        listeners = self._listeners.get(channel, ())
+        if kind == "subscribe":
+            if confirmed := self._confirmed.get(channel):
+                confirmed.set()
+            for listener in listeners:
+                if listener.resync is not None:
+                    self._start(listener.resync())
+        elif kind == "message" and isinstance(data, bytes):
+            for listener in tuple(listeners):
+                try:
+                    listener.on_message(data)
+                except Exception:
+                    self._log.exception("a listener failed", channel=channel.decode())
+
+    def _start(self, resync: Awaitable[None]) -> None:
+        async def guarded() -> None:
+            try:
+                await resync
+            except Exception as error:
+                # The next confirmation or the listener's own heartbeat tries again.
+                self._log.warning("resynchronisation failed", reason=type(error).__name__)
+
+        task = asyncio.create_task(guarded())
+        self._resyncing.add(task)
+        task.add_done_callback(self._resyncing.discard)

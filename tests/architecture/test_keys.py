@@ -1,0 +1,45 @@
+"""The inventory of Redis keys tells the truth about the scripts and the code."""
+
+import re
+from pathlib import Path
+
+from control import keys
+from worker.jobs.scripts import _texts
+
+LUA = Path(__file__).parents[2] / "worker" / "jobs" / "lua"
+
+
+def test_no_two_entries_match_one_key() -> None:
+    samples = [re.sub(r"<[^>]+>", "x", entry.pattern) for entry in keys.INVENTORY]
+    for sample in samples:
+        assert sum(entry.matches(sample) for entry in keys.INVENTORY) == 1
+
+
+def test_what_the_code_builds_is_listed() -> None:
+    built = [keys.FLAGS, keys.DUE, keys.WORKERS, keys.KINDS, keys.index("k", "queued")]
+    built += [keys.queue(lane, name) for lane in keys.LANES for name in keys.QUEUES]
+    built += [keys.bell(lane) for lane in keys.LANES]
+    built += [keys.job("ID", part) for part in ("", "payload", "result", "checkpoint", "events")]
+    assert [key for key in built if not keys.is_listed(key)] == []
+    assert not keys.is_listed("drawbridge:{jobs}:surprise")
+
+
+def test_every_key_of_the_scripts_begins_with_the_prefix() -> None:
+    """Scripts make keys from `prefix` alone, so one hash tag holds them all on a cluster."""
+    for path in LUA.glob("*.lua"):
+        assert "drawbridge:" not in re.sub(r"--.*", "", path.read_text()), path.name
+
+
+def test_lua_and_python_name_the_same_queues() -> None:
+    shared = (LUA / "records.lua").read_text()
+    for table, names in (("QUEUES", keys.QUEUES), ("LANES", keys.LANES)):
+        listed = re.search(rf"local {table} = {{ (.*?) }}", shared)
+        assert listed is not None
+        assert tuple(re.findall(r"'(\w+)'", listed[1])) == names
+
+
+def test_every_script_says_what_it_takes_and_returns() -> None:
+    for name in _texts():
+        text = (LUA / f"{name}.lua").read_text()
+        assert "-- ARGV:" in text, name
+        assert "-- Returns" in text, name

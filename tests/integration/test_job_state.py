@@ -1,0 +1,388 @@
+"""Every transition of a job, against a real Redis: what is allowed, what is refused, what stays."""
+
+import asyncio
+import random
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from control import keys
+from control.errors import BridgeUp, InvalidInput
+from control.ids import new_id
+from worker.jobs.errors import (
+    IllegalTransition,
+    JobFinished,
+    KeyReused,
+    StaleToken,
+    UnknownJob,
+    WorkerLost,
+)
+from worker.jobs.job import Claim, JobError, JobState, NewJob, Outcome, Spec
+from worker.jobs.manager import JobStateManager, Progress
+
+LEASE_S = 15
+
+
+@pytest.fixture
+def jobs(redis: Redis) -> JobStateManager:
+    return JobStateManager(redis, result_ttl_s=600, lease_s=LEASE_S)
+
+
+def new(kind: str = "demo", *, key: str | None = None, digest: str = "", **spec: object) -> NewJob:
+    made = Spec(kind=kind, correlation_id="corr-1", **spec)  # type: ignore[arg-type]
+    return NewJob(
+        run_id=new_id(), spec=made, payload=b'{"n":1}', idempotency_key=key, digest=digest
+    )
+
+
+async def claim_one(jobs: JobStateManager, worker: str = "w1") -> Claim:
+    await jobs.heartbeat(worker, [], join=True)
+    [claim] = await jobs.claim(worker, "io", 1)
+    return claim
+
+
+async def lose(redis: Redis, worker: str) -> None:
+    """Let a worker's lease run out now."""
+    await redis.zadd(keys.WORKERS, {worker: 1})
+
+
+def ended(claim: Claim, status: JobState = JobState.COMPLETED, **more: object) -> Outcome:
+    return Outcome(run_id=claim.run_id, token=claim.token, status=status, **more)  # type: ignore[arg-type]
+
+
+async def test_a_job_goes_from_submission_to_result(jobs: JobStateManager) -> None:
+    accepted = await jobs.create_job(new(priority="high", max_attempts=3, timeout_s=2.5))
+    record = await jobs.get_job(accepted.run_id)
+    assert record is not None
+    assert (record.status, record.attempt, record.correlation_id) == (JobState.QUEUED, 0, "corr-1")
+    assert (record.priority, record.max_attempts, record.timeout_s) == ("high", 3, 2.5)
+
+    claim = await claim_one(jobs)
+    assert claim.run_id == accepted.run_id
+    assert (claim.payload, claim.attempt) == (b'{"n":1}', 1)
+    running = await jobs.get_job(claim.run_id)
+    assert running is not None
+    assert (running.status, running.worker, running.attempt) == (JobState.RUNNING, "w1", 1)
+
+    await jobs.update_job_status(
+        claim.run_id, JobState.RUNNING, token=claim.token, progress={"phase": "half"}
+    )
+    await jobs.update_job_status(
+        claim.run_id, JobState.COMPLETED, token=claim.token, result=b'{"x":1}'
+    )
+    done = await jobs.get_job(claim.run_id)
+    assert done is not None
+    assert done.status is JobState.COMPLETED
+    assert done.progress == {"phase": "half"}
+    assert done.started_at is not None
+    assert done.finished_at is not None
+    assert done.submitted_at <= done.started_at <= done.finished_at
+    assert await jobs.get_result(claim.run_id) == b'{"x":1}'
+
+
+async def test_a_large_payload_and_result_come_back_as_they_were(jobs: JobStateManager) -> None:
+    text = msgspec.json.encode({"model": "x" * 3_000_000})
+    await jobs.create_job(msgspec.structs.replace(new(), payload=text))
+    claim = await claim_one(jobs)
+    assert claim.payload == text
+    assert await jobs.finish(ended(claim, result=text))
+    assert await jobs.get_result(claim.run_id) == text
+
+
+async def test_repeating_a_submission_changes_nothing(jobs: JobStateManager, redis: Redis) -> None:
+    job = new()
+    assert (await jobs.create_job(job)).created
+    assert (await jobs.create_job(job)).created
+    assert await redis.xlen(keys.queue("io", "normal")) == 1
+
+
+async def test_an_idempotency_key_gives_the_first_job_back(jobs: JobStateManager) -> None:
+    first = await jobs.create_job(new(key="k", digest="a"))
+    again = await jobs.create_job(new(key="k", digest="a"))
+    assert (again.run_id, again.created) == (first.run_id, False)
+    with pytest.raises(KeyReused):
+        await jobs.create_job(new(key="k", digest="b"))
+    other = await jobs.create_job(new(key="k", digest="a", submitted_by="somebody else"))
+    assert other.created
+
+
+async def test_two_submissions_with_one_key_at_once_make_one_job(jobs: JobStateManager) -> None:
+    answers = await asyncio.gather(*(jobs.create_job(new(key="k", digest="a")) for _ in range(50)))
+    assert len({answer.run_id for answer in answers}) == 1
+    assert sum(answer.created for answer in answers) == 1
+
+
+async def test_nothing_is_accepted_or_claimed_under_maintenance(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    await jobs.create_job(new())
+    await jobs.heartbeat("w1", [], join=True)
+    await redis.hset(keys.FLAGS, "app_maintenance", "1")
+    with pytest.raises(BridgeUp):
+        await jobs.create_job(new())
+    with pytest.raises(BridgeUp):
+        await jobs.claim("w1", "io", 1)
+    await redis.hset(keys.FLAGS, "app_maintenance", "0")
+    assert len(await jobs.claim("w1", "io", 5)) == 1
+
+
+async def test_priorities_are_served_in_order_and_returned_jobs_first(
+    jobs: JobStateManager,
+) -> None:
+    ids = {}
+    for name in ("low", "normal", "high"):
+        ids[name] = (await jobs.create_job(new(priority=name))).run_id
+    await jobs.heartbeat("w1", [], join=True)
+    [high] = await jobs.claim("w1", "io", 1)
+    assert high.run_id == ids["high"]
+    urgent = (await jobs.create_job(new(priority="high"))).run_id
+    assert await jobs.requeue([(high.run_id, high.token, None)], drained=True) == [True]
+    order = [claim.run_id for claim in await jobs.claim("w1", "io", 10)]
+    assert order == [ids["high"], urgent, ids["normal"], ids["low"]]
+
+
+async def test_a_handed_back_job_is_not_charged_and_the_old_token_is_dead(
+    jobs: JobStateManager,
+) -> None:
+    await jobs.create_job(new())
+    first = await claim_one(jobs)
+    assert await jobs.requeue([(first.run_id, first.token, b'{"at":7}')], drained=True) == [True]
+    assert not await jobs.finish(ended(first, result=b"1"))
+    assert await jobs.requeue([(first.run_id, first.token, None)], drained=True) == [False]
+    second = await claim_one(jobs, "w2")
+    assert (second.attempt, second.checkpoint) == (1, b'{"at":7}')
+    assert second.token > first.token
+    assert not await jobs.finish(ended(first, result=b"1"))
+    assert not await jobs.report(Progress(first.run_id, first.token, {"late": True}))
+    assert await jobs.finish(ended(second, result=b"2"))
+    assert await jobs.get_result(first.run_id) == b"2"
+    record = await jobs.get_job(first.run_id)
+    assert record is not None
+    assert record.drain_requeues == 1
+
+
+async def test_finishing_twice_is_finishing_once(jobs: JobStateManager) -> None:
+    await jobs.create_job(new())
+    claim = await claim_one(jobs)
+    assert await jobs.finish(ended(claim, result=b"1"))
+    assert await jobs.finish(ended(claim, result=b"2")), "its answer was lost; it is repeated"
+    assert await jobs.get_result(claim.run_id) == b"1"
+    with pytest.raises(StaleToken):
+        await jobs.update_job_status(claim.run_id, JobState.FAILED, token=claim.token)
+    types = [event.type for event in await jobs.events_after(claim.run_id, None)]
+    assert types == ["status", "status", "status", "end"]
+
+
+async def test_a_result_belongs_to_an_end(jobs: JobStateManager) -> None:
+    with pytest.raises(IllegalTransition):
+        await jobs.update_job_status(new_id(), JobState.RUNNING, token=1, result=b"1")
+
+
+async def test_the_jobs_of_a_lost_worker_run_again(jobs: JobStateManager, redis: Redis) -> None:
+    await jobs.create_job(new(max_attempts=2))
+    first = await claim_one(jobs, "w1")
+    assert await jobs.rescue() == [], "its lease is good"
+    await lose(redis, "w1")
+    [rescued] = await jobs.rescue()
+    assert (rescued.run_id, rescued.worker, rescued.outcome) == (first.run_id, "w1", "queued")
+    with pytest.raises(WorkerLost):
+        await jobs.heartbeat("w1", [first.run_id])
+    with pytest.raises(WorkerLost):
+        await jobs.claim("w1", "io", 1)
+
+    second = await claim_one(jobs, "w2")
+    assert second.attempt == 2
+    assert not await jobs.finish(ended(first, result=b"zombie"))
+    await lose(redis, "w2")
+    [again] = await jobs.rescue()
+    assert again.outcome == "failed"
+    record = await jobs.get_job(first.run_id)
+    assert record is not None
+    assert record.error is not None
+    assert (record.status, record.error.class_) == (JobState.FAILED, "WorkerLost")
+
+
+async def test_rescue_takes_every_job_of_a_worker_with_many(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    await asyncio.gather(*(jobs.create_job(new(max_attempts=2)) for _ in range(250)))
+    await jobs.heartbeat("w1", [], join=True)
+    assert len(await jobs.claim("w1", "io", 250)) == 250
+    await lose(redis, "w1")
+    rescued = []
+    while batch := await jobs.rescue():
+        rescued += batch
+    assert len({job.run_id for job in rescued}) == 250
+    assert await redis.zcard(keys.WORKERS) == 0
+
+
+async def test_a_lease_that_ran_out_unnoticed_is_renewed(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    await jobs.create_job(new())
+    claim = await claim_one(jobs)
+    await lose(redis, "w1")
+    await jobs.heartbeat("w1", [claim.run_id])
+    assert await jobs.rescue() == []
+    assert await jobs.finish(ended(claim))
+
+
+async def test_a_claim_whose_answer_was_lost_is_found_again(jobs: JobStateManager) -> None:
+    for _ in range(3):
+        await jobs.create_job(new())
+    await jobs.heartbeat("w1", [], join=True)
+    [known] = await jobs.claim("w1", "io", 1)
+    lost = await jobs.claim("w1", "io", 1)  # imagine that this answer never came
+    found = await jobs.claim("w1", "io", 1, known=[known.run_id])
+    assert [claim.run_id for claim in found] == [claim.run_id for claim in lost]
+    assert found[0].token > lost[0].token
+    assert found[0].attempt == 1, "it did not run yet, so it is not charged"
+
+
+async def test_a_waiting_job_is_cancelled_at_once(jobs: JobStateManager, redis: Redis) -> None:
+    queued = await jobs.create_job(new())
+    later = await jobs.create_job(new(run_at_ms=4_000_000_000_000))
+    for accepted in (queued, later):
+        assert await jobs.cancel_job(accepted.run_id) is JobState.CANCELLED
+        with pytest.raises(JobFinished) as raised:
+            await jobs.cancel_job(accepted.run_id)
+        assert raised.value.status is JobState.CANCELLED
+    await jobs.heartbeat("w1", [], join=True)
+    assert await jobs.claim("w1", "io", 5) == []
+    assert await redis.zcard(keys.DUE) == 0
+    with pytest.raises(UnknownJob):
+        await jobs.cancel_job(new_id())
+
+
+async def test_a_running_job_is_marked_and_its_worker_told(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    await jobs.create_job(new())
+    claim = await claim_one(jobs)
+    async with redis.pubsub() as listening:
+        await listening.subscribe(keys.CANCEL_CHANNEL)
+        await listening.get_message(timeout=2)
+        assert await jobs.cancel_job(claim.run_id) is JobState.RUNNING
+        message = await listening.get_message(timeout=2)
+    assert message is not None
+    assert message["data"] == claim.run_id.encode()
+    beat = await jobs.heartbeat("w1", [claim.run_id])
+    assert beat.stop == [claim.run_id], "a worker that missed the message learns it here"
+    assert await jobs.finish(ended(claim, JobState.CANCELLED, result=b"0.5"))
+    assert await jobs.get_result(claim.run_id) == b"0.5"
+
+
+async def test_a_cancelled_job_is_not_run_again_when_it_is_handed_back_or_lost(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    for way in ("requeue", "rescue"):
+        accepted = await jobs.create_job(new(max_attempts=3))
+        claim = await claim_one(jobs, way)
+        await jobs.cancel_job(accepted.run_id)
+        if way == "requeue":
+            await jobs.requeue([(claim.run_id, claim.token, None)], drained=True)
+        else:
+            await lose(redis, way)
+            await jobs.rescue()
+        record = await jobs.get_job(accepted.run_id)
+        assert record is not None
+        assert record.status is JobState.CANCELLED
+
+
+async def test_a_retry_waits_until_it_is_due(jobs: JobStateManager) -> None:
+    await jobs.create_job(new(max_attempts=2))
+    claim = await claim_one(jobs)
+    error = JobError("Flaky", "try again")
+    assert await jobs.finish(ended(claim, JobState.SCHEDULED, error=error, retry_in_ms=60_000))
+    record = await jobs.get_job(claim.run_id)
+    assert record is not None
+    assert (record.status, record.error) == (JobState.SCHEDULED, error)
+    count, next_s = await jobs.promote()
+    assert count == 0
+    assert next_s is not None
+    assert 50 < next_s <= 60
+    beat = await jobs.heartbeat("w1", [])
+    assert beat.due_in_s is not None
+    assert 50 < beat.due_in_s <= 60
+
+
+async def test_a_due_job_is_queued_and_its_coming_announced(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    async with redis.pubsub() as listening:
+        await listening.subscribe(keys.DUE_CHANNEL)
+        await listening.get_message(timeout=2)
+        accepted = await jobs.create_job(new(run_at_ms=4_000_000_000_000))
+        assert await listening.get_message(timeout=2) is not None
+    record = await jobs.get_job(accepted.run_id)
+    assert record is not None
+    assert record.status is JobState.SCHEDULED
+    await redis.zadd(keys.DUE, {accepted.run_id: 1})
+    assert await jobs.promote() == (1, None)
+    assert (await claim_one(jobs)).run_id == accepted.run_id
+
+
+async def test_a_listing_is_newest_first_and_pages_without_gap(jobs: JobStateManager) -> None:
+    made = [(await jobs.create_job(new(random.choice(["a", "b"])))).run_id for _ in range(25)]
+    await jobs.cancel_job(made[3])
+    await jobs.heartbeat("w1", [], join=True)
+    for claim in await jobs.claim("w1", "io", 5):
+        await jobs.finish(ended(claim))
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await jobs.list_jobs(limit=7, cursor=cursor)
+        seen += [record.run_id for record in page.jobs]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert seen == sorted(made, reverse=True)
+    cancelled = await jobs.list_jobs(status=JobState.CANCELLED)
+    assert [record.run_id for record in cancelled.jobs] == [made[3]]
+    assert {r.kind for r in (await jobs.list_jobs(kinds=["a"])).jobs} == {"a"}
+    with pytest.raises(InvalidInput):
+        await jobs.list_jobs(cursor="nonsense")
+
+
+async def test_progress_keeps_a_bounded_numbered_history(jobs: JobStateManager) -> None:
+    await jobs.create_job(new())
+    claim = await claim_one(jobs)
+    for step in range(400):
+        assert await jobs.report(Progress(claim.run_id, claim.token, {"step": step}))
+    events = await jobs.events_after(claim.run_id, None)
+    assert len(events) < 300
+    assert [event.number for event in events] == list(range(403 - len(events), 403))
+    assert events[-1].data == '{"step":399}'
+    assert [e.number for e in await jobs.events_after(claim.run_id, "400")] == [401, 402]
+
+
+@pytest.mark.parametrize("status", [JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED])
+async def test_an_ended_job_leaves_nothing_that_stays_for_ever(
+    redis: Redis, status: JobState
+) -> None:
+    jobs = JobStateManager(redis, result_ttl_s=1, lease_s=LEASE_S)
+    for _ in range(20):
+        await jobs.create_job(new(key="k" + new_id(), digest="d"))
+    await jobs.heartbeat("w1", [], join=True)
+    for claim in await jobs.claim("w1", "io", 20):
+        await jobs.report(Progress(claim.run_id, claim.token, {"p": 1}, b"1"))
+        await jobs.finish(ended(claim, status, result=b"1", error=JobError("E", "m")))
+    async for key in redis.scan_iter():
+        name = key.decode()
+        assert keys.is_listed(name), f"{name} is not in the inventory"
+        assert ":job:" not in name or 0 < await redis.pttl(key) <= 1000, f"{name} has no TTL"
+    for lane in keys.LANES:
+        for priority in keys.QUEUES:
+            assert await redis.xlen(keys.queue(lane, priority)) == 0
+
+
+async def test_scripts_come_back_after_they_were_forgotten(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    await jobs.create_job(new())
+    await redis.script_flush()
+    await jobs.create_job(new())
+    await redis.flushall()
+    await jobs.create_job(new())
+    assert (await claim_one(jobs)).attempt == 1

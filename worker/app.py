@@ -1,0 +1,107 @@
+"""How a worker is put together: what exists, what it is made from, and in which order."""
+
+import socket
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+
+from aiohttp import web
+from redis.asyncio import Redis
+
+from control import ids, keys, logs
+from control.clock import SystemClock
+from control.config import Config
+from control.errors import StoreUnavailable
+from control.health import dependencies
+from control.health.engine import Engine
+from control.health.probes import Probes
+from control.lifespan import Lifespan
+from control.listener import serving, url_of
+from control.stores import redis
+from control.subscriber import Listener, Subscriber
+from worker.alarm import Alarm
+from worker.consumer import BELL_WAIT_S, Consumer
+from worker.drain import Drain
+from worker.executor import Executor
+from worker.jobs import kinds
+from worker.jobs.manager import JobStateManager
+from worker.leases import Lease
+from worker.rescuer import Rescuer
+from worker.scheduler import Scheduler
+
+
+async def run(config: Config, listening: socket.socket, *, instance: str | None = None) -> None:
+    """Work until a signal comes, then drain and stop; probes are served on ``listening``.
+
+    No store needs to be there: the worker waits for them. Raises
+    :class:`control.errors.ConfigError`, and :class:`control.lifespan.TaskDied` where a background
+    task fails.
+    """
+    worker, clock, log = instance or ids.new_id(), SystemClock(), logs.get(__name__)
+    known = kinds.load(config.jobs.modules)
+    async with Lifespan() as life:
+        engine = Engine(await life.enter(dependencies.checks(config)), clock=clock)
+        probes = Probes(engine, clock=clock)
+        await life.enter(serving(_pages(probes), listening))
+        life.supervise("health checks", engine.run())
+
+        commands = await _open(life, redis.client(config.redis.url))
+        jobs = JobStateManager(
+            commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
+        )
+        executor = Executor(jobs, known, modules=config.jobs.modules, memory=config.worker.memory)
+        due, lost = Alarm(clock), Alarm(clock)
+        lease = Lease(
+            worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,
+            due=due, lost=lost,
+        )  # fmt: skip
+        subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
+        scheduler = Scheduler(jobs, due)
+        drain = Drain(
+            executor, soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s
+        )
+        await subscriber.add(
+            keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
+        )
+        await scheduler.listen(subscriber)
+        for name, work in (
+            ("subscriber", subscriber.run()),
+            ("heartbeat", lease.beat()),
+            ("scheduler", scheduler.run()),
+            ("rescuer", Rescuer(jobs, lost, lease).run()),
+        ):
+            life.supervise(name, work)
+        for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):
+            if slots:
+                bell = await _open(
+                    life, redis.blocking_client(config.redis.url, block_s=BELL_WAIT_S)
+                )
+                consumer = Consumer(
+                    lane, slots, worker=worker, jobs=jobs, executor=executor, bell=bell
+                )
+                drain.on_stop(consumer.close)
+                life.supervise(f"consumer of {lane}", consumer.run())
+
+        log.info("working", worker=worker, probes=url_of(listening), kinds=[k.name for k in known])
+        try:
+            await life.stopping()
+        finally:
+            probes.shutting_down.set()
+            await drain.stop(life.urgent)
+            with suppress(StoreUnavailable):
+                await jobs.leave(worker)
+    log.info("stopped")
+
+
+async def _open(life: Lifespan, client: Redis) -> Redis:
+    """``client``, closed at the end of ``life``."""
+    return await life.enter(aclosing(client))
+
+
+def _pages(probes: Probes) -> web.Application:
+    application = web.Application()
+    probes.add_to(application)
+    return application
+
+
+def _stopper(executor: Executor) -> Callable[[bytes], None]:
+    return lambda run_id: executor.stop(run_id.decode(), "cancelled")

@@ -1,0 +1,21 @@
+-- Cancel a job: at once while it waits; a running one is marked, and its worker told.
+--
+-- ARGV: ttl_ms, run_id
+-- Returns the job's status afterwards, with whether that is this call's doing:
+--   { 'cancelled', '1' }, { 'running', '1' }, { status of a job that had ended, '0' }, or false
+
+local ttl_ms, run_id = ARGV[1], ARGV[2]
+local key = job_key(run_id)
+local job = redis.call('HMGET', key, 'status', 'kind', 'lane', 'queue', 'entry', 'attempt')
+local status = job[1]
+if not status then return false end
+if status == 'running' then
+  redis.call('HSET', key, 'cancel', '1')
+  redis.call('PUBLISH', prefix .. 'cancel', run_id)
+  return { status, '1' }
+end
+if status == 'queued' then dequeue(job[3], job[4], job[5])
+elseif status == 'scheduled' then redis.call('ZREM', prefix .. 'due', run_id)
+else return { status, '0' } end
+conclude(run_id, { kind = job[2], attempt = job[6] }, status, 'cancelled', ttl_ms, '')
+return { 'cancelled', '1' }

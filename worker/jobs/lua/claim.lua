@@ -1,0 +1,72 @@
+-- Claim up to `count` jobs of a lane for a live worker, unless the bridge is up.
+--
+-- ARGV: worker, lane, count, resync ('1' or '0'), then the run ids that the worker knows it holds
+-- Returns 'closed', 'lost' (the worker has no lease), or a list of
+--   { run_id, token, attempt, spec, payload, checkpoint or false }
+-- With resync, jobs that an earlier answer assigned to this worker but that never reached it come
+-- first, with a new token.
+
+local worker, lane, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
+if not redis.call('ZSCORE', prefix .. 'workers', worker) then return 'lost' end
+if bridge_is_up() then return 'closed' end
+
+local claims = {}
+
+-- Make a job this worker's, if it is `expected`; false where it is not.
+local function take(run_id, expected)
+  local key = job_key(run_id)
+  local job = redis.call('HMGET', key, 'kind', 'spec', 'status', 'token', 'attempt')
+  if job[3] ~= expected then return false end
+  local token, attempt = job[4] + 1, tonumber(job[5])
+  if expected == 'queued' then attempt = attempt + 1 end
+  redis.call('HSET', key, 'status', 'running', 'worker', worker, 'started_at', now,
+    'token', token, 'attempt', attempt)
+  if expected == 'queued' then
+    move(run_id, job[1], 'queued', 'running')
+    emit_status(key, run_id, 'running', attempt)
+  end
+  claims[#claims + 1] = { run_id, token, attempt, job[2],
+    redis.call('GET', key .. ':payload'), redis.call('GET', key .. ':checkpoint') }
+  return true
+end
+
+-- Entries are { id, { 'job', run_id } }; an entry without a body was deleted by a cancel.
+local function read(stream, from, most)
+  local function attempt()
+    return redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', most, 'STREAMS', stream, from)
+  end
+  local got = attempt()
+  if type(got) == 'table' and got.err then
+    if not string.find(got.err, 'NOGROUP', 1, true) then return error(got.err) end
+    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+    got = attempt()
+  end
+  return got and got[1][2] or {}
+end
+
+if ARGV[4] == '1' then
+  local known = {}
+  for at = 5, #ARGV do known[ARGV[at]] = true end
+  for _, name in ipairs(QUEUES) do
+    local stream = queue_key(lane, name)
+    for _, entry in ipairs(read(stream, '0', #ARGV + count)) do
+      local run_id = entry[2] and entry[2][2]
+      if run_id and not known[run_id] then take(run_id, 'running') end
+    end
+  end
+end
+
+for _, name in ipairs(QUEUES) do
+  local stream = queue_key(lane, name)
+  while #claims < count do
+    local entries = read(stream, '>', count - #claims)
+    if #entries == 0 then break end
+    for _, entry in ipairs(entries) do
+      if not take(entry[2][2], 'queued') then dequeue(lane, name, entry[1]) end
+    end
+  end
+end
+
+-- What we could not carry is for the next consumer.
+if #claims == count then ring(lane) end
+return claims

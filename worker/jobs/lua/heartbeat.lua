@@ -1,0 +1,26 @@
+-- Renew a worker's lease, and tell it what it may have missed.
+--
+-- ARGV: worker, lease_ms, join ('1' where it asks for its first lease), then the run ids it runs
+-- Returns 'lost' where another worker took its jobs (a lease that ran out but was not yet taken is
+-- renewed: nobody else has its jobs), or
+--   { next due ms or '', earliest lease end of another worker or '', { run ids to cancel },
+--     ms of Redis's clock }
+
+local worker, lease_ms, join = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local workers = prefix .. 'workers'
+if join ~= '1' and not redis.call('ZSCORE', workers, worker) then return 'lost' end
+redis.call('ZADD', workers, now + lease_ms, worker)
+
+local cancelled = {}
+for at = 4, #ARGV do
+  local job = redis.call('HMGET', job_key(ARGV[at]), 'cancel', 'worker')
+  if job[1] or job[2] ~= worker then cancelled[#cancelled + 1] = ARGV[at] end
+end
+
+local due = redis.call('ZRANGE', prefix .. 'due', 0, 0, 'WITHSCORES')
+local earliest = ''
+local leases = redis.call('ZRANGE', workers, 0, 1, 'WITHSCORES')
+for at = 1, #leases, 2 do
+  if leases[at] ~= worker and earliest == '' then earliest = leases[at + 1] end
+end
+return { due[2] or '', earliest, cancelled, now }

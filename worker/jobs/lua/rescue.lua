@@ -1,0 +1,55 @@
+-- Take the jobs of workers whose leases ran out: they run again, or fail after their last attempt.
+--
+-- ARGV: ttl_ms, error JSON for a job that is lost for the last time
+-- Returns for each job { run_id, worker, 'queued' | 'failed' | 'cancelled' }
+
+local BATCH = 100
+local ttl_ms, error_json = ARGV[1], ARGV[2]
+local rescued = {}
+
+local function rescue(run_id, worker, lane, name, entry)
+  local key = job_key(run_id)
+  local job = redis.call('HMGET', key, 'status', 'worker', 'kind', 'attempt', 'max_attempts', 'cancel')
+  dequeue(lane, name, entry)
+  if job[1] ~= 'running' or job[2] ~= worker then return end
+  local kind, attempt = job[3], tonumber(job[4])
+  redis.call('HINCRBY', key, 'token', 1)
+  local outcome = 'queued'
+  if job[6] then outcome = 'cancelled'
+  elseif attempt >= tonumber(job[5]) then outcome = 'failed' end
+  if outcome == 'queued' then
+    redis.call('HDEL', key, 'worker')
+    move(run_id, kind, 'running', 'queued')
+    emit_status(key, run_id, 'queued', attempt)
+    enqueue(run_id, lane, 'returned')
+  else
+    local job_now = { kind = kind, attempt = attempt }
+    conclude(run_id, job_now, 'running', outcome, ttl_ms, outcome == 'failed' and error_json or '')
+  end
+  rescued[#rescued + 1] = { run_id, worker, outcome }
+end
+
+-- The entries of a lost worker in one queue; true when none is left.
+local function empty(worker, lane, name)
+  local stream = queue_key(lane, name)
+  local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', BATCH, worker)
+  if pending.err then return true end -- no such queue or group: nothing to rescue
+  for _, item in ipairs(pending) do
+    local entry = redis.call('XRANGE', stream, item[1], item[1])[1]
+    if entry then rescue(entry[2][2], worker, lane, name, item[1])
+    else redis.call('XACK', stream, GROUP, item[1]) end
+  end
+  if #pending == BATCH then return false end
+  redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, worker)
+  return true
+end
+
+local workers = prefix .. 'workers'
+for _, worker in ipairs(redis.call('ZRANGE', workers, '-inf', now, 'BYSCORE', 'LIMIT', 0, 10)) do
+  local done = true
+  for _, lane in ipairs(LANES) do
+    for _, name in ipairs(QUEUES) do done = empty(worker, lane, name) and done end
+  end
+  if done then redis.call('ZREM', workers, worker) end
+end
+return rescued

@@ -1,0 +1,98 @@
+"""The worker's heartbeat: one script call that renews the lease of everything it runs."""
+
+import asyncio
+import contextlib
+import random
+
+from control import logs
+from control.clock import Clock
+from control.errors import StoreUnavailable
+from worker.alarm import Alarm
+from worker.backoff import Backoff
+from worker.executor import LOST, Executor
+from worker.jobs.errors import WorkerLost
+from worker.jobs.manager import JobStateManager
+
+BEATS_PER_LEASE = 3
+
+
+class Lease:
+    """Keeps this worker alive in Redis, and sets two alarms by what it hears there."""
+
+    def __init__(
+        self,
+        worker: str,
+        *,
+        lease_s: float,
+        jobs: JobStateManager,
+        executor: Executor,
+        clock: Clock,
+        due: Alarm,
+        lost: Alarm,
+    ) -> None:
+        self._worker = worker
+        self._every_s = lease_s / BEATS_PER_LEASE
+        self._jobs = jobs
+        self._executor = executor
+        self._clock = clock
+        self._due = due
+        self._lost = lost
+        self._now = asyncio.Event()
+        self._joined = False
+        self._steady_since: float | None = None
+        self._log = logs.get(__name__)
+
+    async def beat(self) -> None:
+        """Beat for ever."""
+        pause = Backoff()
+        while True:
+            self._now.clear()
+            try:
+                await self._once()
+            except StoreUnavailable as error:
+                if self._steady_since is not None:
+                    self._log.warning("heartbeat failed", reason=error.reason)
+                self._steady_since = None
+                await pause.wait()
+                continue
+            pause.reset()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._now.wait(), self._every_s)
+
+    async def beat_now(self) -> None:
+        """Have the next beat at once: something may have been missed."""
+        self._now.set()
+
+    @property
+    def judges_in_s(self) -> float:
+        """Seconds until this worker may call others lost; 0 when it may now.
+
+        While Redis is away, every lease runs out. So a worker judges others only after its own link
+        has been good for longer than a beat takes: by then the living have renewed theirs.
+        """
+        if self._steady_since is None:
+            return self._every_s + 1
+        return max(0.0, self._steady_since + self._every_s + 1 - self._clock.monotonic())
+
+    async def _once(self) -> None:
+        try:
+            beat = await self._jobs.heartbeat(
+                self._worker, self._executor.running, join=not self._joined
+            )
+        except WorkerLost:
+            self._log.warning("lease lost", running=len(self._executor.running))
+            self._executor.stop_all(LOST)
+            self._joined = False
+            self._now.set()
+            return
+        if not self._joined:
+            self._joined = True
+            self._log.info("joined")
+        if self._steady_since is None:
+            self._steady_since = self._clock.monotonic()
+        for run_id in beat.stop:
+            self._executor.stop(run_id, "cancelled")
+        self._due.set(beat.due_in_s)
+        ends_in_s = beat.lease_ends_in_s
+        # Jitter spreads the fleet: mostly one worker comes first and the others find nothing.
+        self._lost.move(None if ends_in_s is None else ends_in_s + random.uniform(0.05, 0.3))  # noqa: S311

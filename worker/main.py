@@ -1,0 +1,38 @@
+"""`drawbridge worker`: one process that claims and runs jobs."""
+
+import asyncio
+import os
+
+import click
+
+from control import ids, logs
+from control.lifespan import new_loop
+from control.listener import listening_socket
+from control.running import load_config
+from worker import app
+
+
+@click.command
+@click.option("--host", help="Address of the probes (default: DRAWBRIDGE_WORKER_HOST, 127.0.0.1).")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port of the probes; 0 takes a free one (default: DRAWBRIDGE_WORKER_PORT, 8090).",
+)
+@click.option("--fd", type=click.IntRange(min=0), help="Serve probes on this inherited socket.")
+def worker(host: str | None, port: int | None, fd: int | None) -> None:
+    """Run one worker.
+
+    It starts whether or not its stores are there, and waits for them. SIGTERM ends it: nothing
+    more is claimed, running jobs get DRAWBRIDGE_DRAIN_SOFT_S to finish, are then asked to stop,
+    and DRAWBRIDGE_DRAIN_HARD_S later are handed back. A second SIGTERM hands them back at once.
+    """
+    config = load_config(os.environ)
+    section = config.worker
+    listening = listening_socket(
+        section.host if host is None else host, section.port if port is None else port, fd
+    )
+    instance = ids.new_id()
+    logs.configure(config.log, process="worker", instance=instance)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(app.run(config, listening, instance=instance))

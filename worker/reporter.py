@@ -1,0 +1,61 @@
+"""Carries a running job's progress and checkpoints to Redis; the newest of each wins."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from control.errors import StoreUnavailable
+from worker.backoff import Backoff
+from worker.jobs.job import Claim
+from worker.jobs.manager import JobStateManager, Progress
+
+
+class Reporter:
+    """One for each run. ``on_stale`` is called when the run turns out to belong to another."""
+
+    def __init__(self, jobs: JobStateManager, claim: Claim, on_stale: Callable[[], None]) -> None:
+        self._jobs = jobs
+        self._claim = claim
+        self._on_stale = on_stale
+        self._waiting: tuple[dict[str, Any] | None, bytes | None] = (None, None)
+        self._sender: asyncio.Task[None] | None = None
+        self.progress: dict[str, Any] | None = None
+        """The newest progress, sent or not."""
+        self.checkpoint = claim.checkpoint
+        """The newest checkpoint, sent or not."""
+
+    def on_progress(self, progress: dict[str, Any]) -> None:
+        """Send ``progress`` as soon as what is under way has arrived."""
+        self.progress = progress
+        self._send(progress, None)
+
+    def on_checkpoint(self, checkpoint: bytes) -> None:
+        """Send ``checkpoint`` likewise."""
+        self.checkpoint = checkpoint
+        self._send(None, checkpoint)
+
+    async def close(self) -> None:
+        """Stop sending; what was not sent is in :attr:`progress` and :attr:`checkpoint`."""
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait([self._sender])
+
+    def _send(self, progress: dict[str, Any] | None, checkpoint: bytes | None) -> None:
+        before = self._waiting
+        self._waiting = (progress or before[0], checkpoint or before[1])
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        pause = Backoff()
+        while self._waiting != (None, None):
+            (progress, checkpoint), self._waiting = self._waiting, (None, None)
+            report = Progress(self._claim.run_id, self._claim.token, progress, checkpoint)
+            try:
+                if not await self._jobs.report(report):
+                    self._on_stale()
+                    return
+            except StoreUnavailable:
+                newer = self._waiting
+                self._waiting = (newer[0] or progress, newer[1] or checkpoint)
+                await pause.wait()

@@ -1,0 +1,34 @@
+"""Brings the jobs of dead workers back: at the moment a lease runs out, not by looking for it."""
+
+from control import logs
+from control.errors import StoreUnavailable
+from worker.alarm import Alarm
+from worker.jobs.manager import JobStateManager
+from worker.leases import Lease
+
+
+class Rescuer:
+    """Wakes by the alarm that heartbeats set to the earliest end of another's lease."""
+
+    def __init__(self, jobs: JobStateManager, lost: Alarm, lease: Lease) -> None:
+        self._jobs = jobs
+        self._lost = lost
+        self._lease = lease
+        self._log = logs.get(__name__)
+
+    async def run(self) -> None:
+        """Rescue for ever."""
+        while True:
+            await self._lost.ring()
+            if wait_s := self._lease.judges_in_s:
+                self._lost.move(wait_s)
+                continue
+            try:
+                rescued = await self._jobs.rescue()
+            except StoreUnavailable:
+                continue  # the next heartbeat that succeeds sets the alarm again
+            for job in rescued:
+                self._log.warning(
+                    "job rescued", run_id=job.run_id, lost_worker=job.worker, outcome=job.outcome
+                )
+            await self._lease.beat_now()

@@ -1,0 +1,128 @@
+"""One run of a claimed job: in a process of its own, or as a task on the loop."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from control.errors import InvalidInput
+from control.logs import Logger
+from worker.context import JobContext
+from worker.cpu.process import CpuProcess, Ended
+from worker.jobs.job import Claim, JobError
+from worker.jobs.kinds import Kind
+from worker.reporter import Reporter
+
+_MESSAGE_LENGTH = 500
+
+
+class Run(Protocol):
+    """What the executor needs of either way to run a job."""
+
+    async def run(self) -> Ended:
+        """Run to the end, whatever it is; raises nothing but :class:`asyncio.CancelledError`."""
+        ...
+
+    def cancel(self, reason: str) -> None:
+        """Ask it to stop: ``cancelled`` and ``timeout`` within a second, ``drain`` when it can."""
+        ...
+
+    def kill(self) -> None:
+        """End it now."""
+        ...
+
+
+class ProcessRun:
+    """A CPU-bound kind, in a process of its own."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        modules: Sequence[str],
+        memory: int,
+        reporter: Reporter,
+        log: Logger,
+    ) -> None:
+        self._claim = claim
+        self._process = CpuProcess(
+            claim.spec.kind,
+            modules,
+            memory=memory,
+            on_progress=reporter.on_progress,
+            on_checkpoint=reporter.on_checkpoint,
+            log=log,
+        )
+
+    async def run(self) -> Ended:
+        claim = self._claim
+        return await self._process.run(
+            run_id=claim.run_id,
+            attempt=claim.attempt,
+            correlation_id=claim.spec.correlation_id,
+            payload=claim.payload,
+            checkpoint=claim.checkpoint,
+        )
+
+    def cancel(self, reason: str) -> None:
+        self._process.cancel(reason)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+class TaskRun:
+    """An asynchronous kind, as a task on the worker's loop."""
+
+    def __init__(self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger) -> None:
+        self._claim = claim
+        self._kind = kind
+        self._log = log
+        self._stopped = False
+        self._task: asyncio.Task[Any] | None = None
+        restored = claim.checkpoint
+        self._context = JobContext(
+            run_id=claim.run_id,
+            attempt=claim.attempt,
+            correlation_id=claim.spec.correlation_id,
+            restored=None if restored is None else msgspec.json.decode(restored),
+            log=log,
+            on_progress=reporter.on_progress,
+            on_checkpoint=reporter.on_checkpoint,
+        )
+
+    async def run(self) -> Ended:
+        self._task = asyncio.create_task(self._call())
+        if self._stopped:
+            self._task.cancel()
+        await asyncio.wait([self._task])
+        if self._task.cancelled():
+            return Ended(
+                None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True
+            )
+        error = self._task.exception()
+        if error is None:
+            interrupted = self._stopped and self._context.draining
+            return Ended(self._task.result(), None, retryable=False, interrupted=interrupted)
+        if not isinstance(error, InvalidInput):
+            self._log.warning("job raised", exc_info=error)
+        lines = str(error).splitlines() or [""]
+        told = JobError(type(error).__name__, lines[0][:_MESSAGE_LENGTH])
+        return Ended(
+            None, told, retryable=isinstance(error, self._kind.retry_on), interrupted=False
+        )
+
+    def cancel(self, reason: str) -> None:
+        if reason == "drain":
+            self._context.draining = True
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _call(self) -> bytes:
+        payload = self._kind.decode(self._claim.payload)
+        return msgspec.json.encode(await self._kind.run(self._context, payload))
