@@ -9,7 +9,6 @@ Leaving the block ends the supervised tasks, the newest first, each entered reso
 """
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -80,8 +79,13 @@ class Lifespan:
         """Run ``work`` until the end. Should it end by itself, :meth:`stopping` raises."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._task_ended)
-        self._stack.push_async_callback(_end, task)
+        self._stack.push_async_callback(self.end, task)
         return task
+
+    async def end(self, task: asyncio.Task[None]) -> None:
+        """End a supervised task before its turn."""
+        task.cancel()
+        await asyncio.wait([task])
 
     async def stopping(self) -> None:
         """Wait for a signal or :meth:`request_stop`. Raises :class:`TaskDied`."""
@@ -105,9 +109,3 @@ class Lifespan:
             died = TaskDied(f"the background task {task.get_name()!r} ended")
             died.__cause__ = error
             self._stop.set_exception(died)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        await task

@@ -63,11 +63,11 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
         )
         await scheduler.listen(subscriber)
+        heartbeat = life.supervise("heartbeat", lease.beat())
         for name, work in (
             ("subscriber", subscriber.run()),
-            ("heartbeat", lease.beat()),
             ("scheduler", scheduler.run()),
-            ("rescuer", Rescuer(jobs, lost, lease).run()),
+            ("rescuer", Rescuer(lost, lease).run()),
         ):
             life.supervise(name, work)
         for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):
@@ -76,7 +76,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                     life, redis.blocking_client(config.redis.url, block_s=BELL_WAIT_S)
                 )
                 consumer = Consumer(
-                    lane, slots, worker=worker, jobs=jobs, executor=executor, bell=bell
+                    lane, slots, worker=worker, jobs=jobs, executor=executor, lease=lease, bell=bell
                 )
                 drain.on_stop(consumer.close)
                 life.supervise(f"consumer of {lane}", consumer.run())
@@ -87,6 +87,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         finally:
             probes.shutting_down.set()
             await drain.stop(life.urgent)
+            await life.end(heartbeat)
             with suppress(StoreUnavailable):
                 await jobs.leave(worker)
     log.info("stopped")

@@ -2,7 +2,6 @@
 none to claim: a blocking read, so an idle worker sends one command every few seconds."""
 
 import asyncio
-import contextlib
 from typing import Any
 
 from redis.asyncio import Redis
@@ -14,6 +13,7 @@ from worker.backoff import Backoff
 from worker.executor import Executor
 from worker.jobs.errors import WorkerLost
 from worker.jobs.manager import JobStateManager
+from worker.leases import Lease
 
 BELL_WAIT_S = 5.0
 """How long a blocking read lasts; also the longest that a lost ring of the bell can cost."""
@@ -32,6 +32,7 @@ class Consumer:
         worker: str,
         jobs: JobStateManager,
         executor: Executor,
+        lease: Lease,
         bell: Redis,
     ) -> None:
         self._lane = lane
@@ -39,6 +40,7 @@ class Consumer:
         self._worker = worker
         self._jobs = jobs
         self._executor = executor
+        self._lease = lease
         self._bell: Any = bell
         self._closed = asyncio.Event()
         self._log = logs.get(__name__)
@@ -52,6 +54,9 @@ class Consumer:
         pause = Backoff()
         known: list[str] | None = None
         while not self._closed.is_set():
+            if not self._lease.held.is_set():
+                await self._until_closed_or(self._lease.held.wait())
+                continue
             free = self._slots - self._executor.count(self._lane)
             if free <= 0:
                 await self._until_closed_or(self._executor.freed())
@@ -100,5 +105,4 @@ class Consumer:
         finally:
             for waiter in waiters:
                 waiter.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await waiter
+            await asyncio.wait(waiters)

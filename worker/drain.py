@@ -5,7 +5,6 @@ the soft deadline, are then asked to stop, and at the hard deadline are handed b
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -62,8 +61,7 @@ class Drain:
         await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.wait(tasks)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

@@ -11,7 +11,7 @@ from worker.alarm import Alarm
 from worker.backoff import Backoff
 from worker.executor import LOST, Executor
 from worker.jobs.errors import WorkerLost
-from worker.jobs.manager import JobStateManager
+from worker.jobs.manager import JobStateManager, Rescued
 
 BEATS_PER_LEASE = 3
 
@@ -38,8 +38,10 @@ class Lease:
         self._due = due
         self._lost = lost
         self._now = asyncio.Event()
-        self._joined = False
+        self.held = asyncio.Event()
+        """Set while this worker has a lease, and so may claim."""
         self._steady_since: float | None = None
+        self._beat_ms = 0
         self._log = logs.get(__name__)
 
     async def beat(self) -> None:
@@ -63,33 +65,41 @@ class Lease:
         """Have the next beat at once: something may have been missed."""
         self._now.set()
 
-    @property
-    def judges_in_s(self) -> float:
-        """Seconds until this worker may call others lost; 0 when it may now.
+    async def rescue(self) -> list[Rescued] | float:
+        """Take the jobs of lost workers, or say in how many seconds this worker may judge.
 
-        While Redis is away, every lease runs out. So a worker judges others only after its own link
-        has been good for longer than a beat takes: by then the living have renewed theirs.
+        While Redis is away or stands still, every lease runs out. So a worker judges others only
+        after its own link has been good for longer than a beat takes: by then the living have
+        renewed theirs. The script checks once more that the call itself did not wait somewhere.
         """
+        good_s = self._every_s + 1
         if self._steady_since is None:
-            return self._every_s + 1
-        return max(0.0, self._steady_since + self._every_s + 1 - self._clock.monotonic())
+            return good_s
+        wait_s = self._steady_since + good_s - self._clock.monotonic()
+        if wait_s > 0:
+            return wait_s
+        rescued = await self._jobs.rescue(self._beat_ms, within_s=self._every_s * 1.5)
+        return self._every_s if rescued is None else rescued
 
     async def _once(self) -> None:
+        began = self._clock.monotonic()
         try:
             beat = await self._jobs.heartbeat(
-                self._worker, self._executor.running, join=not self._joined
+                self._worker, self._executor.running, join=not self.held.is_set()
             )
         except WorkerLost:
             self._log.warning("lease lost", running=len(self._executor.running))
             self._executor.stop_all(LOST)
-            self._joined = False
+            self.held.clear()
             self._now.set()
             return
-        if not self._joined:
-            self._joined = True
+        if not self.held.is_set():
+            self.held.set()
             self._log.info("joined")
-        if self._steady_since is None:
-            self._steady_since = self._clock.monotonic()
+        now = self._clock.monotonic()
+        if self._steady_since is None or now - began > self._every_s / 2:
+            self._steady_since = now
+        self._beat_ms = beat.at_ms
         for run_id in beat.stop:
             self._executor.stop(run_id, "cancelled")
         self._due.set(beat.due_in_s)

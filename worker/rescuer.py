@@ -3,15 +3,13 @@
 from control import logs
 from control.errors import StoreUnavailable
 from worker.alarm import Alarm
-from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
 
 
 class Rescuer:
     """Wakes by the alarm that heartbeats set to the earliest end of another's lease."""
 
-    def __init__(self, jobs: JobStateManager, lost: Alarm, lease: Lease) -> None:
-        self._jobs = jobs
+    def __init__(self, lost: Alarm, lease: Lease) -> None:
         self._lost = lost
         self._lease = lease
         self._log = logs.get(__name__)
@@ -20,13 +18,13 @@ class Rescuer:
         """Rescue for ever."""
         while True:
             await self._lost.ring()
-            if wait_s := self._lease.judges_in_s:
-                self._lost.move(wait_s)
-                continue
             try:
-                rescued = await self._jobs.rescue()
+                rescued = await self._lease.rescue()
             except StoreUnavailable:
                 continue  # the next heartbeat that succeeds sets the alarm again
+            if isinstance(rescued, float):
+                self._lost.move(rescued)
+                continue
             for job in rescued:
                 self._log.warning(
                     "job rescued", run_id=job.run_id, lost_worker=job.worker, outcome=job.outcome

@@ -19,7 +19,7 @@ from worker.jobs.errors import (
     WorkerLost,
 )
 from worker.jobs.job import Claim, JobError, JobState, NewJob, Outcome, Spec
-from worker.jobs.manager import JobStateManager, Progress
+from worker.jobs.manager import JobStateManager, Progress, Rescued
 
 LEASE_S = 15
 
@@ -45,6 +45,14 @@ async def claim_one(jobs: JobStateManager, worker: str = "w1") -> Claim:
 async def lose(redis: Redis, worker: str) -> None:
     """Let a worker's lease run out now."""
     await redis.zadd(keys.WORKERS, {worker: 1})
+
+
+async def rescue(jobs: JobStateManager) -> list[Rescued]:
+    """Rescue as a worker that has just had a heartbeat."""
+    beat = await jobs.heartbeat("judge", [], join=True)
+    rescued = await jobs.rescue(beat.at_ms, within_s=5)
+    assert rescued is not None
+    return rescued
 
 
 def ended(claim: Claim, status: JobState = JobState.COMPLETED, **more: object) -> Outcome:
@@ -182,9 +190,9 @@ async def test_a_result_belongs_to_an_end(jobs: JobStateManager) -> None:
 async def test_the_jobs_of_a_lost_worker_run_again(jobs: JobStateManager, redis: Redis) -> None:
     await jobs.create_job(new(max_attempts=2))
     first = await claim_one(jobs, "w1")
-    assert await jobs.rescue() == [], "its lease is good"
+    assert await rescue(jobs) == [], "its lease is good"
     await lose(redis, "w1")
-    [rescued] = await jobs.rescue()
+    [rescued] = await rescue(jobs)
     assert (rescued.run_id, rescued.worker, rescued.outcome) == (first.run_id, "w1", "queued")
     with pytest.raises(WorkerLost):
         await jobs.heartbeat("w1", [first.run_id])
@@ -195,7 +203,7 @@ async def test_the_jobs_of_a_lost_worker_run_again(jobs: JobStateManager, redis:
     assert second.attempt == 2
     assert not await jobs.finish(ended(first, result=b"zombie"))
     await lose(redis, "w2")
-    [again] = await jobs.rescue()
+    [again] = await rescue(jobs)
     assert again.outcome == "failed"
     record = await jobs.get_job(first.run_id)
     assert record is not None
@@ -211,10 +219,21 @@ async def test_rescue_takes_every_job_of_a_worker_with_many(
     assert len(await jobs.claim("w1", "io", 250)) == 250
     await lose(redis, "w1")
     rescued = []
-    while batch := await jobs.rescue():
+    while batch := await rescue(jobs):
         rescued += batch
     assert len({job.run_id for job in rescued}) == 250
-    assert await redis.zcard(keys.WORKERS) == 0
+    assert await redis.zrange(keys.WORKERS, 0, -1) == [b"judge"]
+
+
+async def test_a_worker_that_was_held_up_itself_calls_nobody_lost(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    await jobs.create_job(new())
+    await claim_one(jobs)
+    beat = await jobs.heartbeat("judge", [], join=True)
+    await lose(redis, "w1")
+    assert await jobs.rescue(beat.at_ms - 6000, within_s=5) is None
+    assert len(await rescue(jobs)) == 1
 
 
 async def test_a_lease_that_ran_out_unnoticed_is_renewed(
@@ -224,7 +243,7 @@ async def test_a_lease_that_ran_out_unnoticed_is_renewed(
     claim = await claim_one(jobs)
     await lose(redis, "w1")
     await jobs.heartbeat("w1", [claim.run_id])
-    assert await jobs.rescue() == []
+    assert await rescue(jobs) == []
     assert await jobs.finish(ended(claim))
 
 
@@ -284,7 +303,7 @@ async def test_a_cancelled_job_is_not_run_again_when_it_is_handed_back_or_lost(
             await jobs.requeue([(claim.run_id, claim.token, None)], drained=True)
         else:
             await lose(redis, way)
-            await jobs.rescue()
+            await rescue(jobs)
         record = await jobs.get_job(accepted.run_id)
         assert record is not None
         assert record.status is JobState.CANCELLED

@@ -54,8 +54,12 @@ _encode = msgspec.json.encode
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """What a heartbeat brings back; times in seconds from now, ``None`` where there is none."""
+    """What a heartbeat brings back; times in seconds from now, ``None`` where there is none.
 
+    ``at_ms`` is Redis's clock at that moment; ``stop`` are run ids that this worker should not run.
+    """
+
+    at_ms: int
     due_in_s: float | None
     lease_ends_in_s: float | None
     stop: list[str]
@@ -243,7 +247,7 @@ class JobStateManager:
         if answer == b"lost":
             raise WorkerLost(f"the lease of worker {worker} ran out")
         due, lease, stop, now = answer
-        return Beat(_seconds(due, now), _seconds(lease, now), [r.decode() for r in stop])
+        return Beat(now, _seconds(due, now), _seconds(lease, now), [r.decode() for r in stop])
 
     async def finish(self, outcome: Outcome) -> bool:
         """End a run; false where its token is no longer the newest, and nothing happened."""
@@ -267,9 +271,17 @@ class JobStateManager:
         count, due, now = await self._run("promote", [most])
         return count, _seconds(due, now)
 
-    async def rescue(self) -> list[Rescued]:
-        """Take the jobs of workers whose leases ran out."""
-        answer = await self._run("rescue", [self._ttl_ms, _encode(_LOST)])
+    async def rescue(self, beat_ms: int, *, within_s: float) -> list[Rescued] | None:
+        """Take the jobs of workers whose leases ran out, as a worker whose own link is good.
+
+        ``beat_ms`` is :attr:`Beat.at_ms` of its last heartbeat. ``None`` where that is more than
+        ``within_s`` ago by Redis's clock: the others may have been held up just as well.
+        """
+        answer = await self._run(
+            "rescue", [self._ttl_ms, _encode(_LOST), beat_ms, int(within_s * 1000)]
+        )
+        if answer == b"late":
+            return None
         return [Rescued(*(part.decode() for part in row)) for row in answer]
 
     async def leave(self, worker: str) -> int:

@@ -1,11 +1,15 @@
 -- Take the jobs of workers whose leases ran out: they run again, or fail after their last attempt.
 --
--- ARGV: ttl_ms, error JSON for a job that is lost for the last time
--- Returns for each job { run_id, worker, 'queued' | 'failed' | 'cancelled' }
+-- ARGV: ttl_ms, error JSON for a job that is lost for the last time, ms of Redis's clock at the
+--   caller's own last heartbeat, the most ms that may lie between then and now
+-- Returns 'late' where more lies between: then Redis, the link or the caller stood still, the other
+-- workers' heartbeats may be as late as this call, and nobody can be called lost. Else for each job
+--   { run_id, worker, 'queued' | 'failed' | 'cancelled' }
 
 local BATCH = 100
 local ttl_ms, error_json = ARGV[1], ARGV[2]
 local rescued = {}
+if now - ARGV[3] > tonumber(ARGV[4]) then return 'late' end
 
 local function rescue(run_id, worker, lane, name, entry)
   local key = job_key(run_id)

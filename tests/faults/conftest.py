@@ -1,0 +1,82 @@
+"""Workers as real processes, and jobs to give them."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from control import keys
+from control.ids import new_id
+from tests.conftest import LiveStores
+from tests.processes import Replica, replica
+from worker.jobs import kinds
+from worker.jobs.job import JobRecord, NewJob, Spec
+from worker.jobs.manager import JobStateManager
+
+LEASE_S = 2.0
+StartWorker = Callable[..., AbstractAsyncContextManager[Replica]]
+
+
+class Jobs:
+    """Submits jobs and waits for what becomes of them, by their events."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.state = JobStateManager(redis, result_ttl_s=600, lease_s=LEASE_S)
+        self._redis = redis
+        self._kinds = kinds.load(("tests.kinds",))
+
+    async def submit(self, kind: str, payload: Any = None, **spec: Any) -> str:
+        """Submit a job of one of the test kinds; its run id."""
+        declared = self._kinds.get(kind)
+        assert declared is not None
+        made = Spec(
+            kind=kind,
+            lane=declared.lane,
+            correlation_id=f"corr-{kind}",
+            **{"max_attempts": declared.max_attempts, **spec},
+        )
+        job = NewJob(run_id=new_id(), spec=made, payload=msgspec.json.encode(payload or {}))
+        return (await self.state.create_job(job)).run_id
+
+    async def record(self, run_id: str) -> JobRecord:
+        record = await self.state.get_job(run_id)
+        assert record is not None
+        return record
+
+    async def result(self, run_id: str) -> Any:
+        result = await self.state.get_result(run_id)
+        assert result is not None
+        return msgspec.json.decode(result)
+
+    async def event(self, run_id: str, kind: str, deadline_s: float = 20.0) -> None:
+        """Wait for an event of a job: status, progress or end."""
+        async with asyncio.timeout(deadline_s), self._redis.pubsub() as listening:
+            await listening.subscribe(keys.events_channel(run_id))
+            await listening.get_message(timeout=deadline_s)
+            while kind not in {e.type for e in await self.state.events_after(run_id, None)}:
+                await listening.get_message(timeout=deadline_s)
+
+    async def statuses(self, run_id: str) -> list[str]:
+        """Every status that the job went through."""
+        events = await self.state.events_after(run_id, None)
+        return [msgspec.json.decode(e.data)["status"] for e in events if e.type == "status"]
+
+
+@pytest.fixture
+async def jobs(redis: Redis) -> Jobs:
+    return Jobs(redis)
+
+
+@pytest.fixture
+def worker(stores: LiveStores, redis: Redis) -> StartWorker:
+    """Start a worker that knows the test kinds, with a short lease; settings as keywords."""
+
+    def start(**settings: str) -> AbstractAsyncContextManager[Replica]:
+        known = {"DRAWBRIDGE_JOBS": "tests.kinds", "DRAWBRIDGE_LEASE_S": str(LEASE_S)}
+        return replica("worker", stores.environment, **{**known, **settings})
+
+    return start

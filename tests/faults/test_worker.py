@@ -1,0 +1,230 @@
+"""What a worker does with jobs, and what becomes of them when it is stopped, killed or cut off."""
+
+import asyncio
+import signal
+from datetime import UTC, datetime
+
+from tests.conftest import LiveStores
+from tests.faults.conftest import LEASE_S, Jobs, StartWorker
+from tests.processes import Replica
+from worker.jobs.job import JobState
+
+SOON_S = 10.0
+
+
+def holds(replica: Replica, run_id: str) -> bool:
+    """Whether this worker started the job."""
+    wanted = {"event": "job started", "run_id": run_id}
+    return any(wanted.items() <= line.items() for line in replica.lines)
+
+
+async def started_by_either(one: Replica, two: Replica, run_id: str) -> None:
+    """Wait until one of two workers has started the job."""
+    waits = [asyncio.create_task(r.logged("job started", run_id=run_id)) for r in (one, two)]
+    done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in pending:
+        wait.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    done.pop().result()
+
+
+async def test_a_job_runs_and_its_lines_carry_its_ids(jobs: Jobs, worker: StartWorker) -> None:
+    async with worker() as one:
+        run_id = await jobs.submit("echo", {"x": 1})
+        ended = await one.logged("job ended", run_id=run_id, status="completed")
+    assert await jobs.result(run_id) == {"payload": {"x": 1}, "attempt": 1}
+    assert ended["request_id"] == "corr-echo"
+    assert (await jobs.record(run_id)).progress == {"seen": True}
+
+
+async def test_only_declared_errors_are_retried(jobs: Jobs, worker: StartWorker) -> None:
+    async with worker() as one:
+        flaky = await jobs.submit("flaky", {"succeed_on": 2})
+        broken = await jobs.submit("broken")
+        hopeless = await jobs.submit("flaky", {"succeed_on": 9}, max_attempts=1)
+        for run_id in (broken, hopeless):
+            await one.logged("job ended", run_id=run_id, status="failed")
+        await one.logged("job ended", run_id=flaky, status="completed")
+    assert await jobs.result(flaky) == {"attempt": 2}
+    assert await jobs.statuses(flaky) == [
+        "queued", "running", "scheduled", "queued", "running", "completed",
+    ]  # fmt: skip
+    failed = await jobs.record(broken)
+    assert failed.attempt == 1
+    assert failed.error is not None
+    assert (failed.error.class_, failed.error.message) == ("ValueError", "wrong")
+
+
+async def test_a_poison_job_ends_after_its_attempts_and_harms_no_other(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as one:
+        poison = await jobs.submit("poison")
+        bystander = await jobs.submit("wait")
+        await one.logged("job started", run_id=bystander)
+        await one.logged("job ended", run_id=poison, status="failed")
+        await jobs.state.cancel_job(bystander)
+        await one.logged("job ended", run_id=bystander, status="cancelled")
+    record = await jobs.record(poison)
+    assert record.attempt == 2
+    assert record.error is not None
+    assert record.error.class_ == "ProcessDied"
+
+
+async def test_a_function_deaf_to_everything_is_cancelled_and_timed_out(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker(DRAWBRIDGE_CPU_SLOTS="2") as one:
+        cancelled = await jobs.submit("stubborn")
+        timed_out = await jobs.submit("stubborn", timeout_s=0.5)
+        await one.logged("job started", run_id=cancelled)
+        await jobs.state.cancel_job(cancelled)
+        asked = datetime.now(UTC)
+        await one.logged("job ended", run_id=cancelled, status="cancelled")
+        await one.logged("job ended", run_id=timed_out, status="failed")
+    record = await jobs.record(cancelled)
+    assert record.finished_at is not None
+    # The promise is one second; the margin is for machines that are busy with other tests.
+    assert (record.finished_at - asked).total_seconds() < 2.0
+    error = (await jobs.record(timed_out)).error
+    assert error is not None
+    assert (error.class_, error.message) == ("JobTimeout", "ran longer than its timeout of 0.5 s")
+
+
+async def test_a_scheduled_job_runs_when_it_is_due(jobs: Jobs, worker: StartWorker) -> None:
+    async with worker() as one:
+        await one.logged("joined")
+        due = int(datetime.now(UTC).timestamp() * 1000) + 600
+        run_id = await jobs.submit("echo", run_at_ms=due)
+        await one.logged("job ended", run_id=run_id, status="completed")
+    record = await jobs.record(run_id)
+    assert record.run_at is not None
+    assert record.started_at is not None
+    assert record.started_at >= record.run_at
+
+
+async def test_the_jobs_of_a_killed_worker_run_again_elsewhere(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as one, worker() as two:
+        run_id = await jobs.submit("wait")
+        await started_by_either(one, two, run_id)
+        await jobs.event(run_id, "progress")  # and with it, its checkpoint
+        victim, other = (one, two) if holds(one, run_id) else (two, one)
+        victim.send(signal.SIGKILL)
+        await other.logged("job ended", run_id=run_id, status="completed", deadline_s=20)
+    assert await jobs.result(run_id) == {"restored": {"from": run_id}, "attempt": 2}
+    assert (await jobs.statuses(run_id)).count("completed") == 1
+
+
+async def test_a_worker_that_was_held_too_long_cannot_finish_what_others_took(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as zombie:
+        run_id = await jobs.submit("wait")
+        await jobs.event(run_id, "progress")  # and with it, its checkpoint
+        zombie.send(signal.SIGSTOP)
+        async with worker() as other:
+            await other.logged("job rescued", run_id=run_id)
+            await other.logged("job ended", run_id=run_id, status="completed")
+        zombie.send(signal.SIGCONT)
+        await zombie.logged("job abandoned", run_id=run_id)
+        again = await jobs.submit("echo")
+        await zombie.logged("job ended", run_id=again, status="completed")
+    assert (await jobs.statuses(run_id)).count("completed") == 1
+
+
+async def test_sigterm_lets_running_jobs_finish_and_claims_nothing_more(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker(DRAWBRIDGE_DRAIN_SOFT_S="60") as one:
+        run_id = await jobs.submit("wait")
+        await one.logged("job started", run_id=run_id)
+        one.send(signal.SIGTERM)
+        await one.logged("phase", phase="stopping")
+        late = await jobs.submit("echo")
+        await jobs.state.cancel_job(run_id)  # its end, from the worker's point of view
+        assert await one.ended() == 0
+    assert (await jobs.record(late)).status is JobState.QUEUED
+    assert (await jobs.record(run_id)).status is JobState.CANCELLED
+
+
+async def test_at_the_soft_deadline_jobs_are_asked_and_at_the_hard_one_handed_back(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    deadlines = {"DRAWBRIDGE_DRAIN_SOFT_S": "0.2", "DRAWBRIDGE_DRAIN_HARD_S": "0.5"}
+    async with worker(**deadlines) as one:
+        deaf = await jobs.submit("wait")
+        polite = await jobs.submit("wait", {"until_drained": True})
+        for run_id in (deaf, polite):
+            await one.logged("job started", run_id=run_id)
+        one.send(signal.SIGTERM)
+        assert await one.ended() == 0
+    given_back = await jobs.record(deaf)
+    assert (given_back.status, given_back.attempt) == (JobState.QUEUED, 0)
+    assert given_back.drain_requeues == 1
+    assert await jobs.result(polite) == {"drained": True}
+    async with worker() as two:
+        await two.logged("job ended", run_id=deaf, status="completed")
+    assert await jobs.result(deaf) == {"restored": {"from": deaf}, "attempt": 1}
+
+
+async def test_a_second_sigterm_hands_back_at_once(jobs: Jobs, worker: StartWorker) -> None:
+    async with worker(DRAWBRIDGE_DRAIN_SOFT_S="600") as one:
+        run_ids = [await jobs.submit("wait"), await jobs.submit("stubborn")]
+        for run_id in run_ids:
+            await one.logged("job started", run_id=run_id)
+        one.send(signal.SIGTERM)
+        await one.logged("phase", phase="stopping")
+        one.send(signal.SIGTERM)
+        assert await one.ended(SOON_S) == 0
+    for run_id in run_ids:
+        assert (await jobs.record(run_id)).status is JobState.QUEUED
+
+
+async def test_a_restart_of_redis_neither_ends_the_worker_nor_repeats_a_job(
+    jobs: Jobs, worker: StartWorker, stores: LiveStores
+) -> None:
+    async with worker() as one:
+        run_id = await jobs.submit("wait")
+        await one.logged("job started", run_id=run_id)
+        await stores.kill("redis")
+        await one.logged("heartbeat failed")
+        await stores.restart("redis")
+        await jobs.state.cancel_job(run_id)
+        await one.logged("job ended", run_id=run_id, status="cancelled")
+        after = await jobs.submit("echo")
+        await one.logged("job ended", run_id=after, status="completed")
+    assert await jobs.statuses(run_id) == ["queued", "running", "cancelled"]
+
+
+async def test_an_outcome_waits_for_redis_to_come_back(
+    jobs: Jobs, worker: StartWorker, stores: LiveStores
+) -> None:
+    async with worker() as one:
+        run_id = await jobs.submit("stubborn", timeout_s=2.0)
+        await one.logged("job started", run_id=run_id)
+        await stores.kill("redis")
+        await one.logged("outcome waits", run_id=run_id)
+        await stores.restart("redis")
+        await one.logged("job ended", run_id=run_id, status="failed")
+    assert (await jobs.record(run_id)).attempt == 1
+
+
+async def test_a_frozen_redis_longer_than_the_lease_does_not_run_a_job_twice(
+    jobs: Jobs, worker: StartWorker, stores: LiveStores
+) -> None:
+    async with worker() as one, worker() as two:
+        for replica in (one, two):
+            await replica.logged("joined")
+        run_id = await jobs.submit("stubborn", timeout_s=LEASE_S * 3)
+        await started_by_either(one, two, run_id)
+        stores.freeze("redis")
+        try:
+            for replica in (one, two):
+                await replica.logged("heartbeat failed")
+        finally:
+            stores.thaw("redis")
+        holder = one if holds(one, run_id) else two
+        await holder.logged("job ended", run_id=run_id, status="failed", deadline_s=20)
+    assert (await jobs.record(run_id)).attempt == 1

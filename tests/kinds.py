@@ -1,0 +1,62 @@
+"""Job kinds for tests, declared as a user would; workers load them by DRAWBRIDGE_JOBS."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from worker.jobs.kinds import job
+
+
+class Flaky(Exception):
+    """An error that the next attempt may not meet."""
+
+
+@job("echo")
+async def echo(context: Any, payload: Any) -> Any:
+    """Give the payload back."""
+    context.progress(seen=True)
+    return {"payload": payload, "attempt": context.attempt}
+
+
+@job("wait", max_attempts=3)
+async def wait(context: Any, payload: Any) -> Any:
+    """Run until it is stopped; with a checkpoint, so that a later attempt ends at once."""
+    if context.restored is not None:
+        return {"restored": context.restored, "attempt": context.attempt}
+    context.checkpoint({"from": context.run_id})
+    context.progress(waiting=True)
+    if payload.get("until_drained"):
+        while not context.draining:
+            await asyncio.sleep(0.01)
+        return {"drained": True}
+    await asyncio.Event().wait()
+    return None
+
+
+@job("flaky", retry_on=(Flaky,))
+async def flaky(context: Any, payload: Any) -> Any:
+    """Fail until the attempt that the payload names."""
+    if context.attempt < payload["succeed_on"]:
+        raise Flaky("not yet")
+    return {"attempt": context.attempt}
+
+
+@job("broken")
+async def broken(context: Any, payload: Any) -> Any:
+    """Fail for good."""
+    raise ValueError("wrong\nand a second line")
+
+
+@job("poison", cpu=True, max_attempts=2)
+def poison(context: Any, payload: Any) -> Any:
+    """Kill the process that runs it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job("stubborn", cpu=True)
+def stubborn(context: Any, payload: Any) -> Any:
+    """Compute for ever, deaf to everything."""
+    context.progress(started=True)
+    while True:
+        pass
