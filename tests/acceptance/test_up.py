@@ -1,0 +1,400 @@
+"""`drawbridge up`, from outside: what it starts, keeps alive, says, and leaves behind."""
+
+import asyncio
+import itertools
+import json
+import os
+import shlex
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import highspy
+import psutil
+import pytest
+from neo4j import AsyncGraphDatabase
+from redis.asyncio import Redis
+
+from deploy.embedded import sample, screen
+from tests.conftest import LiveStores
+from tests.models.hard import market_split
+from tests.stack import Stack, all_gone, clean_environment, drawbridge, wait_until
+
+pytestmark = pytest.mark.timeout(180)
+
+STORES = ("redis", "postgres", "graph")
+OPTIMUM = 158.0
+
+WITHOUT_NAMESPACES = """
+import ctypes, os, sys
+asks = os.pipe()
+outside = os.fork()
+if outside == 0:  # give the namespace of our parent all the users that there are
+    os.read(asks[0], 1)
+    for table in ("uid_map", "gid_map"):
+        with open(f"/proc/{os.getppid()}/{table}", "w") as file:
+            file.write("0 0 65536")
+    os._exit(0)
+assert ctypes.CDLL(None).unshare(0x10000000) == 0
+os.write(asks[1], b"x")
+os.waitpid(outside, 0)
+with open("/proc/sys/user/max_user_namespaces", "w") as file:
+    file.write("0")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Becomes a program for which no user namespace can be made, as in many containers."""
+
+
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """One stack for the tests that leave it as they found it."""
+    async with Stack(tmp_path_factory.mktemp("up") / "data") as running:
+        yield running
+
+
+async def status(url: str) -> int:
+    timeout = aiohttp.ClientTimeout(total=5)
+    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+        return answer.status
+
+
+async def put(line: dict[str, Any], value: int) -> None:
+    """Leave ``value`` in each of the three stores."""
+    async with Redis.from_url(line["redis_url"]) as redis:
+        await redis.set("test:kept", value)
+    connection = await asyncpg.connect(line["database_url"])
+    await connection.execute("DROP TABLE IF EXISTS kept")
+    await connection.execute(f"CREATE TABLE kept AS SELECT {value} AS n")
+    await connection.close()
+    await in_graph(line, f"MERGE (k:Kept) SET k.n = {value} RETURN k.n")
+
+
+async def kept(line: dict[str, Any]) -> list[int]:
+    """What :func:`put` left, store by store."""
+    async with Redis.from_url(line["redis_url"]) as redis:
+        found = [int(await redis.get("test:kept") or 0)]
+    connection = await asyncpg.connect(line["database_url"])
+    found.append(await connection.fetchval("SELECT n FROM kept"))
+    await connection.close()
+    return [*found, await in_graph(line, "MATCH (k:Kept) RETURN k.n")]
+
+
+async def in_graph(line: dict[str, Any], query: str) -> int:
+    auth = (line["neo4j_user"], line["neo4j_password"])
+    async with (
+        AsyncGraphDatabase.driver(line["neo4j_uri"], auth=auth) as driver,
+        driver.session(database="neo4j") as session,
+    ):
+        value: int = (await (await session.run(query)).single(strict=True)).value()
+        return value
+
+
+# -- what it starts
+
+
+async def test_the_ready_line_has_the_shape_of_the_contract(stack: Stack) -> None:
+    line = stack.line
+    assert set(line) == {
+        "services", "workers", "redis_url", "database_url", "neo4j_uri", "neo4j_user",
+        "neo4j_password", "admin_token", "pids",
+    }  # fmt: skip
+    assert set(line["pids"]) == {"service", "worker", *STORES}
+    assert len(line["services"]) == len(line["pids"]["service"]) == 1
+    assert len(line["workers"]) == len(line["pids"]["worker"]) == 1
+    assert line["redis_url"].startswith("unix:///")
+    for url in (*line["services"], *line["workers"]):
+        assert url.startswith("http://127.0.0.1:")
+    pids = [*line["pids"]["service"], *line["pids"]["worker"], *map(line["pids"].get, STORES)]
+    assert {psutil.Process(pid).ppid() for pid in pids} == {stack.pid}
+
+
+async def test_services_and_workers_are_ready(stack: Stack) -> None:
+    for url in (*stack.line["services"], *stack.line["workers"]):
+        assert await status(url + "/health") == 200
+        assert await status(url + "/ready") == 200
+
+
+async def test_everything_listens_on_loopback_only(stack: Stack) -> None:
+    listening = [
+        connection.laddr.ip
+        for process in (psutil.Process(stack.pid), *stack.descendants())
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+async def test_no_secret_is_in_any_command_line(stack: Stack) -> None:
+    line = stack.line
+    password = line["database_url"].split(":")[2].split("@")[0]
+    secrets = (line["admin_token"], line["neo4j_password"], password)
+    for process in stack.descendants():
+        assert not any(secret in word for word in process.cmdline() for secret in secrets)
+
+
+async def test_no_secret_is_in_any_log(stack: Stack) -> None:
+    line = stack.line
+    password = line["database_url"].split(":")[2].split("@")[0]
+    for log in (stack.folder / "logs").iterdir():
+        text = log.read_text()
+        assert not any(s in text for s in (line["admin_token"], line["neo4j_password"], password))
+
+
+async def test_the_data_folder_is_private(stack: Stack) -> None:
+    assert stat.S_IMODE(stack.folder.stat().st_mode) == 0o700
+    secret = [stack.folder / "stack.json", stack.folder / "lock"]
+    secret += [*(stack.folder / "secrets").iterdir(), *(stack.folder / "logs").iterdir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secret} == {0o600}
+
+
+async def test_other_commands_find_it(stack: Stack) -> None:
+    code, out, err = await drawbridge("config", environ=stack.environment)
+    assert code == 0, err
+    assert stack.line["redis_url"] in out
+    assert stack.line["admin_token"] not in out
+
+
+# -- what it keeps alive
+
+
+@pytest.mark.parametrize("name", STORES)
+async def test_a_killed_store_comes_back_with_data_and_address(stack: Stack, name: str) -> None:
+    value = os.getpid() + STORES.index(name)
+    await put(stack.line, value)
+    before = stack.pid_of(name)
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    await stack.restarted(name, before)
+    assert await kept(stack.line) == [value] * 3
+
+    async def all_ready() -> bool:
+        urls = (*stack.line["services"], *stack.line["workers"])
+        return {await status(url + "/ready") for url in urls} == {200}
+
+    await wait_until(all_ready)
+
+
+@pytest.mark.parametrize("name", ["service", "worker"])
+async def test_a_killed_replica_comes_back_on_its_address(stack: Stack, name: str) -> None:
+    before = stack.pid_of(name)
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    # No condition to wait for: who connects meanwhile is served by the next process.
+    assert await status(stack.line[f"{name}s"][0] + "/health") == 200
+    assert await stack.restarted(name, before) != before
+
+
+async def test_each_death_is_told(stack: Stack) -> None:
+    before = stack.pid_of("worker")
+    assert before is not None
+    told = stack.said.count("worker-1 ended (SIGTERM)") + stack.said.count("worker-1 ended (exit")
+    os.kill(before, signal.SIGTERM)
+    await stack.restarted("worker", before)
+    now = stack.said.count("worker-1 ended (SIGTERM)") + stack.said.count("worker-1 ended (exit")
+    assert now == told + 1
+
+
+# -- how it ends
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_leaves_no_child_and_the_next_start_finds_the_data(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = tmp_path / "data"
+    async with Stack(folder, "--services", "2", "--workers", "2") as first:
+        assert len(set(first.line["services"] + first.line["workers"])) == 4
+        await put(first.line, 41)
+        children = first.descendants()
+        assert len(children) >= 7
+        assert await first.stop(number) == 0
+        await all_gone(children, 0)
+    assert not (folder / "stack.json").exists()
+    async with Stack(folder) as second:
+        assert await kept(second.line) == [41] * 3
+        for same in ("admin_token", "redis_url", "database_url", "neo4j_password"):
+            assert second.line[same] == first.line[same]
+
+
+async def test_kill_9_of_it_leaves_no_child_and_loses_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    async with Stack(folder) as first:
+        await put(first.line, 42)
+        children = first.descendants()
+        assert await first.stop(signal.SIGKILL) == -signal.SIGKILL
+        await all_gone(children)
+    async with Stack(folder) as second:  # and the note it left behind fools nobody
+        assert await kept(second.line) == [42] * 3
+
+
+@pytest.mark.parametrize("when", ["redis serves", "postgres serves", "graph serves"])
+async def test_a_signal_while_it_starts_leaves_no_child(tmp_path: Path, when: str) -> None:
+    stack = Stack(tmp_path / "data")
+    await stack.launch()
+    await wait_until(lambda: when in stack.said)
+    children = stack.descendants()
+    assert children
+    assert await stack.stop(signal.SIGINT) == 0
+    await all_gone(children, 1)  # what a killed initdb had started ends a moment later
+    assert "Traceback" not in stack.said
+
+
+async def test_a_frozen_child_is_ended_too(tmp_path: Path) -> None:
+    async with Stack(tmp_path / "data") as stack:
+        children = stack.descendants()
+        frozen = stack.pid_of("redis")
+        assert frozen is not None
+        os.kill(frozen, signal.SIGSTOP)
+        assert await stack.stop(signal.SIGTERM) == 0
+        await all_gone(children, 0)
+
+
+async def test_a_second_signal_hands_a_running_job_back_and_the_next_start_runs_it(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+
+    async def state() -> str:
+        async with aiohttp.ClientSession(stack.api) as session, session.get(job) as answer:
+            found: str = (await answer.json())["status"]
+            return found
+
+    async def is_running() -> bool:
+        return await state() == "running"
+
+    async with Stack(folder) as stack:
+        body, headers = market_split(), {"Content-Type": sample.CONTENT_TYPE}
+        async with (
+            aiohttp.ClientSession(stack.api) as session,
+            session.post("/optimize", data=body, headers=headers) as answer,
+        ):
+            job = (await answer.json())["links"]["status"]
+        await wait_until(is_running)
+        children = stack.descendants()
+        stack.process.send_signal(signal.SIGINT)
+        await wait_until(lambda: "stopping" in stack.said)
+        assert await stack.stop(signal.SIGINT) == 0
+        await all_gone(children, 1)
+    async with Stack(folder) as stack:
+        await wait_until(is_running)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to leave root")
+async def test_postgres_runs_as_nobody_where_user_namespaces_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for _ in range(2):  # the second start finds the data of the first
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", WITHOUT_NAMESPACES, sys.executable),
+            *("-m", "control.cli", "up", "--json", "--port", "0", "--data-dir", str(folder)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=clean_environment(),
+        )
+        assert process.stdout is not None
+        try:
+            line = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+            assert psutil.Process(line["pids"]["postgres"]).username() == "nobody"
+            assert psutil.Process(line["pids"]["redis"]).username() == "root"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 40) == 0
+    async with Stack(folder) as again:  # and so does one where they are allowed
+        assert psutil.Process(again.pid_of("postgres")).username() == "root"
+
+
+# -- stores from outside, and an installed Redis
+
+
+async def test_given_urls_replace_the_embedded_servers(
+    tmp_path: Path, stores: LiveStores, database_url: str
+) -> None:
+    given = {**stores.environment, "DATABASE_URL": database_url}
+    async with Stack(tmp_path / "data", environ=given) as stack:
+        assert [stack.line["pids"][name] for name in STORES] == [None] * 3
+        assert stack.line["redis_url"] == given["REDIS_URL"]
+        assert stack.line["database_url"] == database_url
+        assert stack.line["neo4j_uri"] == given["NEO4J_URI"]
+        assert await status(stack.api + "/ready") == 200
+
+
+async def test_an_installed_redis_server_is_used_when_told(tmp_path: Path) -> None:
+    from deploy.embedded.redis_server import wheel_program
+
+    mine = tmp_path / "redis-server"
+    mine.symlink_to(wheel_program())
+    async with Stack(tmp_path / "data", "--redis-server", str(mine)) as stack:
+        pid = stack.pid_of("redis")
+        assert psutil.Process(pid).cmdline()[0].startswith(str(mine))
+
+
+# -- the sample model
+
+
+def test_the_sample_models_optimum_by_trying_everything() -> None:
+    arrivals, capacity, waiting = (3, 1, 4, 2, 5, 1, 2, 3), 7, 4
+    opening = (20, 45, 60, 50, 30, 25, 35, 20)
+
+    def cost(opens: tuple[int, ...]) -> float:
+        if any(a and b for a, b in itertools.pairwise(opens)):
+            return float("inf")
+        ships = total = 0
+        for arriving, price, is_open in zip(arrivals, opening, opens, strict=True):
+            ships += arriving
+            # To let as many pass as can is best, as waiting only costs.
+            ships -= min(capacity, ships) * is_open
+            total += price * is_open + waiting * ships
+        return total if ships == 0 else float("inf")
+
+    best = min(cost(opens) for opens in itertools.product((0, 1), repeat=len(arrivals)))
+    highs = highspy.Highs()  # type: ignore[no-untyped-call]
+    highs.silent()
+    highs.readModel(str(sample.MODEL))
+    highs.run()
+    assert highs.getInfo().objective_function_value == pytest.approx(best)
+    assert best == OPTIMUM
+
+
+async def test_it_solves_the_sample_model_and_goes_on_serving(tmp_path: Path) -> None:
+    async with Stack(tmp_path / "data", "--sample") as stack:
+        await wait_until(lambda: "the sample model is solved" in stack.said, 60)
+        assert f"optimum {OPTIMUM:g}" in stack.said
+        assert await status(stack.api + "/ready") == 200
+
+
+async def test_the_printed_curl_works_when_pasted(stack: Stack) -> None:
+    for token in ("", stack.line["admin_token"]):
+        process = await asyncio.create_subprocess_shell(
+            screen.curl(stack.api, token), stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        assert json.loads(out)["run_id"]
+
+
+async def test_for_people_it_prints_where_things_are_and_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "control.cli", "up", "--port", "0", "--data-dir", str(folder)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=clean_environment(),
+    )
+    assert process.stdout is not None
+    try:
+        text = await asyncio.wait_for(process.stdout.readuntil(b"Stop with Ctrl-C"), 60)
+        said = text.decode()
+        note = json.loads((folder / "stack.json").read_text())
+        for fact in (*note["services"], *note["workers"], note["admin_token"], str(folder)):
+            assert fact in said
+        assert screen.curl(note["services"][0], "") in said
+        assert f"export DRAWBRIDGE_DATA_DIR={shlex.quote(str(folder))}" in said
+        assert "\x1b" not in said
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 40) == 0

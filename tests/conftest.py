@@ -1,0 +1,144 @@
+"""Real stores for every test: one embedded Redis, PostgreSQL and Bolt server for the session."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+from uuid import uuid4
+
+import asyncpg
+import psutil
+import pytest
+from neo4j import AsyncGraphDatabase
+from redis.asyncio import Redis
+
+from control.config import Config, GraphSection, load
+from deploy.embedded.folder import DataFolder
+from deploy.embedded.keeper import Keeper
+from deploy.embedded.stores import Stores
+
+
+class LiveStores:
+    """The session's stores. ``name`` is redis, postgres or graph.
+
+    Whoever freezes, kills or stops one puts it right again before the test ends.
+    """
+
+    def __init__(self, folder: DataFolder) -> None:
+        self._stores = Stores(folder, Config(), os.environ, say=print)
+        self._superuser_password = folder.secret("postgres-superuser")
+        self._sockets = str(folder.run)
+        self.addresses = self._stores.addresses
+        self.environment = self.addresses.environment()
+        """For a process that a test starts."""
+        self.config: Config = load(("test", self.environment))
+        """These stores, and defaults for all else."""
+
+    def pid(self, name: str) -> int:
+        """The process of a store that runs."""
+        pid = self._stores.pid(name)
+        assert pid is not None, f"{name} is down"
+        return pid
+
+    def freeze(self, name: str) -> None:
+        """Hold a store's processes (SIGSTOP): it keeps its connections and answers nothing."""
+        self._send(name, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen store go on."""
+        self._send(name, signal.SIGCONT)
+
+    async def kill(self, name: str) -> None:
+        """kill -9, and wait until it is dead; it stays down until :meth:`restart`."""
+        os.kill(self.pid(name), signal.SIGKILL)
+        await self._keeper(name).stop()
+
+    async def stop(self, name: str) -> None:
+        """Stop a store in good order; it stays down until :meth:`restart`."""
+        await self._keeper(name).stop()
+
+    async def restart(self, name: str) -> None:
+        """Start a store, stopping it first if it runs: same address, same data."""
+        await self._keeper(name).stop()
+        await self._keeper(name).start()
+
+    async def start_all(self) -> None:
+        """Start the three at once."""
+        await asyncio.gather(*(keeper.start() for keeper in self._stores.keepers.values()))
+
+    async def close(self) -> None:
+        """Stop the three and let go of what is held for them."""
+        await self._stores.stop()
+        self._stores.close()
+
+    async def make_database(self, name: str) -> str:
+        """A new empty database that the application's role owns; its URL."""
+        await self._as_superuser(f'CREATE DATABASE "{name}" OWNER drawbridge')
+        return self.addresses.database_url.replace("@/drawbridge?", f"@/{quote(name)}?")
+
+    async def drop_database(self, name: str) -> None:
+        """Drop a database, whoever is still connected to it."""
+        await self._as_superuser(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    async def _as_superuser(self, statement: str) -> None:
+        connection = await asyncpg.connect(
+            host=self._sockets,
+            user="postgres",
+            password=self._superuser_password,
+            database="postgres",
+        )
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def _keeper(self, name: str) -> Keeper:
+        return self._stores.keepers[name]
+
+    def _send(self, name: str, number: signal.Signals) -> None:
+        parent = psutil.Process(self.pid(name))
+        parent.send_signal(number)  # first, so that it makes no further children
+        for child in parent.children(recursive=True):
+            child.send_signal(number)
+
+
+@pytest.fixture(scope="session")
+async def stores(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveStores]:
+    """Real stores that live as long as the test session."""
+    folder = DataFolder(tmp_path_factory.mktemp("stores"))
+    live = LiveStores(folder)
+    try:
+        await live.start_all()
+        yield live
+    finally:
+        await live.close()
+        folder.close()
+
+
+@pytest.fixture
+async def redis(stores: LiveStores) -> AsyncIterator[Redis]:
+    """A client of an empty Redis; bytes in and out."""
+    async with Redis.from_url(stores.addresses.redis_url) as client:
+        await client.flushall()
+        yield client
+
+
+@pytest.fixture
+async def database_url(stores: LiveStores) -> AsyncIterator[str]:
+    """An empty database of the test's own."""
+    name = f"test_{uuid4().hex[:12]}"
+    yield await stores.make_database(name)
+    await stores.drop_database(name)
+
+
+@pytest.fixture
+async def graph(stores: LiveStores) -> GraphSection:
+    """Where an empty graph database is."""
+    section = stores.config.graph
+    async with (
+        AsyncGraphDatabase.driver(section.uri, auth=(section.user, section.password)) as driver,
+        driver.session(database=section.database) as session,
+    ):
+        await (await session.run("MATCH (n) DETACH DELETE n")).consume()
+    return section
