@@ -262,6 +262,12 @@ def _text(value: Any) -> str:
 
 
 def _unknown(variable: str, origin: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(variable, known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else "; `drawbridge config` lists every setting"
+    # The prefix is left out of the comparison, else it makes everything look alike.
+    short = {name.removeprefix(PREFIX): name for name in known}
+    close = difflib.get_close_matches(variable.removeprefix(PREFIX), short, n=1)
+    hint = (
+        f"; did you mean {short[close[0]]}?"
+        if close
+        else "; `drawbridge config` lists every setting"
+    )
     return f"{variable} (from {origin}) is not a setting of Drawbridge{hint}"

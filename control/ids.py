@@ -6,8 +6,8 @@ from ulid import ULID
 
 MAX_CORRELATION = 128
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-# Printable ASCII without the space: safe in a header, in a log line and in a Redis key.
-_CORRELATION = re.compile(rf"[!-~]{{1,{MAX_CORRELATION}}}")
+# Printable ASCII: safe in a header and in a log line.
+_CORRELATION = re.compile(rf"[ -~]{{1,{MAX_CORRELATION}}}")
 
 
 def new_id() -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|K|M|G)?", re.IGNORECASE)
 _SIZE_UNIT = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_USERINFO = re.compile(r"(?<=://)([^/@]*?)(:[^/@]*)?@")
+_USERINFO = re.compile(r"(?<=://)([^\s:/@]*)(:\S*)?@")
 _PASSWORD_PARAM = re.compile(r"((?:password|passwd|pwd|token|secret)=)[^&\s]+", re.IGNORECASE)
 
 
@@ -112,7 +112,8 @@ def url(*schemes: str) -> Callable[[str], str]:
         except ValueError:
             scheme = ""
         if scheme not in schemes:
-            raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}://")
+            starts = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"must be a URL that starts with {starts}")
         return text
 
     return parse

@@ -1,0 +1,118 @@
+"""`drawbridge jobs`: list, show and cancel."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from control.cli import follow as following
+from control.cli.api_client import Api
+from control.running import load_config
+
+T = TypeVar("T")
+_STATES = ("queued", "scheduled", "running", "completed", "failed", "cancelled")
+_PIPED_WIDTH = 160
+_api = click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API).")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
+
+
+@click.group
+def jobs() -> None:
+    """List, show and cancel jobs. Exit status: 0 done, 1 refused, 2 usage."""
+
+
+@jobs.command("list")
+@click.option("--status", type=click.Choice(_STATES), help="Only jobs in this state.")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--cursor", help="Go on after the page that gave this cursor.")
+@_json
+@_api
+def list_jobs(
+    status: str | None, limit: int, cursor: str | None, as_json: bool, api: str | None
+) -> None:
+    """List jobs, newest first."""
+    query = {"limit": str(limit)}
+    query |= {name: value for name, value in (("status", status), ("cursor", cursor)) if value}
+    page = _ask(api, lambda client: client.jobs(query))
+    if as_json:
+        click.echo(json.dumps(page))
+        return
+    table = Table(box=None, pad_edge=False, expand=True)
+    for title in ("run id", "kind", "status", "submitted", "attempt"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("progress", no_wrap=True, ratio=1)  # gives way where the line is short
+    for job in page["jobs"]:
+        table.add_row(
+            job["run_id"],
+            job["kind"],
+            job["status"],
+            job["submitted_at"][:19].replace("T", " "),
+            f"{job['attempt']}/{job['max_attempts']}",
+            _remark(job),
+        )
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+    if page["cursor"]:
+        click.echo(f"more: --cursor {page['cursor']}")
+
+
+@jobs.command
+@click.argument("run_id")
+@click.option("--follow", is_flag=True, help="Stay until it has ended, and show how it goes.")
+@_json
+@_api
+def show(run_id: str, follow: bool, as_json: bool, api: str | None) -> None:
+    """Show a job. With --follow the exit status is 1 if it failed, 3 if it timed out."""
+    if follow:
+        console = Console(stderr=True)
+        try:
+            record = _ask(api, lambda client: following.to_the_end(client, run_id, console))
+        except KeyboardInterrupt:
+            click.echo(f"The job goes on. Cancel it: drawbridge jobs cancel {run_id}", err=True)
+            raise SystemExit(following.INTERRUPTED) from None
+    else:
+        record = _ask(api, lambda client: client.job(run_id))
+    click.echo(json.dumps(record) if as_json else _shown(record))
+    if follow:
+        raise SystemExit(following.exit_status(record))
+
+
+@jobs.command
+@click.argument("run_id")
+@_json
+@_api
+def cancel(run_id: str, as_json: bool, api: str | None) -> None:
+    """Cancel a job: at once if it waits, within a second if it runs."""
+    record = _ask(api, lambda client: client.cancel(run_id))
+    click.echo(json.dumps(record) if as_json else f"{run_id} {record['status']}")
+
+
+def _ask(api: str | None, question: Callable[[Api], Awaitable[T]]) -> T:
+    """One conversation with the API."""
+
+    async def ask() -> T:
+        async with Api.of(load_config(os.environ), api) as client:
+            return await question(client)
+
+    return asyncio.run(ask())
+
+
+def _shown(record: dict[str, Any]) -> str:
+    """A record as lines of name and value, without what is not known."""
+    rows = {name: value for name, value in record.items() if value is not None and name != "links"}
+    rows["progress"] = following.figures(record.get("progress") or {})
+    if error := record.get("error"):
+        rows["error"] = f"{error['class']}: {error['message']}"
+    width = max(map(len, rows))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items() if value != "")
+
+
+def _remark(job: dict[str, Any]) -> str:
+    if error := job.get("error"):
+        return str(error["message"])
+    return following.figures(job.get("progress") or {})

@@ -1,0 +1,179 @@
+"""Runs every check in its own background loop and keeps the newest results in memory.
+
+Nobody who asks ever waits: a reader takes the snapshot, which is immutable. No check can hold
+another one up, and no probe its own loop: at its deadline it is judged, then cancelled, and if it
+ignores even that, abandoned.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+from control import logs
+from control.clock import Clock
+from control.health.check import Check, Result, Snapshot, State
+from control.health.reasons import reason
+
+CANCEL_S = 0.1
+"""How long a cancelled probe may take to clean up before it counts as stuck."""
+
+WAKE_GAP_S = 0.1
+"""The least pause between two probes, however often passive signals wake a check."""
+
+JITTER = 0.1
+"""Share by which pauses vary, so that a fleet's probes do not march in step."""
+
+_LOGGED_CHARACTERS = 500
+_Task = asyncio.Task[Mapping[str, object]]
+
+
+class Engine:
+    """The registry of checks, fixed from the start, and their loops.
+
+    Raises :class:`ValueError` if two checks have one name.
+    """
+
+    def __init__(self, checks: Iterable[Check], *, clock: Clock) -> None:
+        self._loops: dict[str, _Loop] = {}
+        for check in checks:
+            if check.name in self._loops:
+                raise ValueError(f"two health checks are named {check.name!r}")
+            self._loops[check.name] = _Loop(check, self._publish, clock)
+        initial = {name: loop.result for name, loop in self._loops.items()}
+        self._snapshot = Snapshot(MappingProxyType(initial))
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is known now; another object after each probe."""
+        return self._snapshot
+
+    def wake(self, name: str) -> None:
+        """Probe ``name`` at once: real traffic has just seen it fail, or come back."""
+        self._loops[name].woken.set()
+
+    async def run(self) -> None:
+        """Probe until cancelled. A bug in a loop ends this with that error, never silently."""
+        async with asyncio.TaskGroup() as group:
+            for name, loop in self._loops.items():
+                group.create_task(loop.run(), name=f"health of {name}")
+
+    def _publish(self, result: Result) -> None:
+        results = {**self._snapshot.results, result.name: result}
+        self._snapshot = Snapshot(MappingProxyType(results))
+
+
+class _Loop:
+    """The background loop of one check."""
+
+    def __init__(self, check: Check, publish: Callable[[Result], None], clock: Clock) -> None:
+        self.woken = asyncio.Event()
+        self.result = Result(check.name, check.tags, check.importance)
+        self._check = check
+        self._publish = publish
+        self._clock = clock
+        self._abandoned: _Task | None = None
+        self._log = logs.get(__name__)
+
+    async def run(self) -> None:
+        try:
+            while True:
+                self.woken.clear()
+                await self._probe()
+                await self._pause()
+        finally:
+            if self._abandoned is not None:
+                self._abandoned.cancel()
+
+    async def _probe(self) -> None:
+        """One probe, judged at its deadline at the latest."""
+        began = self._clock.monotonic()
+        task: _Task = asyncio.create_task(self._ask(), name=f"probe of {self._check.name}")
+        task.add_done_callback(_retrieve)
+        try:
+            await asyncio.wait({task}, timeout=self._check.timeout_s)
+            self._judge(task, began)
+        finally:  # also when this loop itself is cancelled in the middle of a probe
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=CANCEL_S)
+        if not task.done():
+            await self._abandon(task, began)
+
+    async def _ask(self) -> Mapping[str, object]:
+        return await self._check.probe()
+
+    def _judge(self, task: _Task, began: float) -> None:
+        if not task.done():
+            stuck = self._abandoned is not None and not self._abandoned.done()
+            why = "stuck" if stuck else f"timeout after {self._check.timeout_s:g} s"
+            self._record(State.DOWN, began, why)
+        elif task.cancelled():
+            self._record(State.DOWN, began, "ProbeCancelled")
+        elif (error := task.exception()) is not None:
+            self._record(State.DOWN, began, reason(error), error=error)
+        else:
+            self._record(State.OK, began, details=task.result())
+
+    async def _abandon(self, task: _Task, began: float) -> None:
+        """Leave a probe that ignores its cancellation to itself.
+
+        Only one at a time: where a second one hangs as well, wait until either has ended.
+        """
+        self._log.error("health probe ignores its cancellation", check=self._check.name)
+        self._record(State.DOWN, began, "stuck")
+        previous, self._abandoned = self._abandoned, task
+        if previous is not None and not previous.done():
+            await asyncio.wait({previous, task}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                self._abandoned = previous
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(WAKE_GAP_S)
+        ok = self.result.state is State.OK
+        pause_s = self._check.interval_s if ok else self._check.retry_s
+        varied_s = pause_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(varied_s - WAKE_GAP_S):
+                await self.woken.wait()
+
+    def _record(
+        self,
+        state: State,
+        began: float,
+        why: str = "",
+        *,
+        error: BaseException | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        """Make this the newest result; a change of state is logged, with the full reason, once."""
+        ended, now, before = self._clock.monotonic(), self._clock.now(), self.result
+        changed = state is not before.state
+        self.result = Result(
+            name=before.name,
+            tags=before.tags,
+            importance=before.importance,
+            state=state,
+            reason=why,
+            at=now,
+            since=now if changed else before.since,
+            duration_s=ended - began,
+            stale_from=ended + self._check.stale_after_s,
+            details=MappingProxyType(dict(details or {})),
+        )
+        self._publish(self.result)
+        if not changed:
+            return
+        lasted_s = round((now - before.since).total_seconds(), 3) if before.since else None
+        if state is State.OK:
+            self._log.info("health check passes", check=before.name, was_down_s=lasted_s)
+        else:
+            told = f"{type(error).__name__}: {error}"[:_LOGGED_CHARACTERS] if error else None
+            self._log.warning("health check fails", check=before.name, reason=why, error=told)
+
+
+def _retrieve(task: _Task) -> None:
+    """Look at the outcome, lest asyncio complains of one that came after the verdict."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,2 @@
+-- name: probe
+SELECT pg_is_in_recovery();

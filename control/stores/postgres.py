@@ -1,0 +1,191 @@
+"""PostgreSQL through asyncpg: the pool, single connections, and its faults as one error.
+
+Every wait is bounded by asyncpg's own timeouts: around ``pool.acquire()`` an ``asyncio.timeout``
+can hang for good when the server is frozen.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Self
+
+import asyncpg
+from asyncpg import exceptions as pg
+from asyncpg.pool import PoolConnectionProxy
+
+from control.config import PostgresSection
+from control.errors import ConfigError, StoreUnavailable
+
+Connection = asyncpg.Connection | PoolConnectionProxy
+"""What runs queries: a connection of its own, or one on loan from the pool."""
+
+CONNECT_S = 3.0
+QUERY_S = 10.0
+
+
+class Database:
+    """The application's connections. Opens without PostgreSQL; the first use connects.
+
+    Every method raises :class:`StoreUnavailable` where PostgreSQL cannot be used right now:
+    within ``connect_s`` if no connection is to be had, within ``query_s`` if it does not answer.
+    """
+
+    def __init__(
+        self, section: PostgresSection, *, connect_s: float = CONNECT_S, query_s: float = QUERY_S
+    ) -> None:
+        self._section = section
+        self._connect_s = connect_s
+        self._query_s = query_s
+        self._pool: asyncpg.Pool | None = None
+
+    async def __aenter__(self) -> Self:
+        with _readable():
+            self._pool = await asyncpg.create_pool(
+                self._section.url,
+                min_size=0,
+                max_size=self._section.pool_size,
+                timeout=self._connect_s,
+                command_timeout=self._query_s,
+                server_settings={"application_name": "drawbridge"},
+            )
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(self._connect_s):
+                await pool.close()
+        except (TimeoutError, OSError, pg.PostgresError, pg.InterfaceError):
+            pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """A connection of the pool for the block, for transactions and series of queries."""
+        if self._pool is None:
+            raise RuntimeError("the database is used outside its `async with`")
+        with guard():
+            loan = await self._pool.acquire(timeout=self._connect_s)
+            try:
+                yield loan
+            except BaseException as error:
+                if outage(error) is not None:
+                    loan.terminate()  # else the release waits for an answer that will not come
+                raise
+            finally:
+                await self._pool.release(loan, timeout=self._connect_s)
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """All rows of one query."""
+        async with self.acquire() as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """The first row of one query, if it has any."""
+        async with self.acquire() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def execute(self, query: str, *arguments: object) -> str:
+        """Run one statement; returns PostgreSQL's word on it, such as ``UPDATE 1``."""
+        async with self.acquire() as connection:
+            return await connection.execute(query, *arguments)
+
+    @property
+    def occupancy(self) -> tuple[int, int, int]:
+        """``(in use, open, most allowed)`` connections, from memory."""
+        if self._pool is None:
+            return 0, 0, self._section.pool_size
+        opened = self._pool.get_size()
+        return opened - self._pool.get_idle_size(), opened, self._section.pool_size
+
+
+@contextlib.asynccontextmanager
+async def connection(
+    url: str, *, connect_s: float = CONNECT_S, query_s: float | None = None
+) -> AsyncIterator[Connection]:
+    """One connection of its own for the block. ``query_s=None``: queries may take their time.
+
+    Raises :class:`StoreUnavailable`.
+    """
+    with guard():
+        opened = await connect(url, connect_s=connect_s, query_s=query_s)
+        try:
+            yield opened
+        finally:
+            try:
+                await opened.close(timeout=connect_s)
+            except (TimeoutError, OSError, pg.PostgresError, pg.InterfaceError):
+                opened.terminate()
+
+
+async def connect(url: str, *, connect_s: float, query_s: float | None) -> asyncpg.Connection:
+    """Open a connection that the caller closes. Raises asyncpg's own errors."""
+    with _readable():
+        return await asyncpg.connect(
+            url,
+            timeout=connect_s,
+            command_timeout=query_s,
+            server_settings={"application_name": "drawbridge"},
+        )
+
+
+@contextlib.contextmanager
+def guard() -> Iterator[None]:
+    """Turn the errors of an unusable PostgreSQL into :class:`StoreUnavailable`.
+
+    Errors that are our own fault (a wrong query, a violated constraint) pass unchanged.
+    """
+    try:
+        yield
+    except (pg.PostgresError, pg.InterfaceError, OSError) as error:
+        reason = outage(error)
+        if reason is None:
+            raise
+        raise StoreUnavailable("database", reason) from error
+
+
+def outage(error: BaseException) -> str | None:  # noqa: PLR0911 - one answer for each fault
+    """Why PostgreSQL is unusable, in a few safe words; ``None`` if ``error`` means other."""
+    match error:
+        case TimeoutError():
+            return "timeout"
+        case pg.InvalidAuthorizationSpecificationError():
+            return "authentication failed"
+        case pg.InvalidCatalogNameError():
+            return "the database does not exist"
+        case pg.UndefinedTableError() | pg.InvalidSchemaNameError():
+            return "its schema is not migrated (run `drawbridge migrate`)"
+        case pg.CannotConnectNowError():
+            return "starting or stopping"
+        case pg.InsufficientResourcesError():
+            return "out of resources"
+        case pg.ReadOnlySQLTransactionError():
+            return "read-only replica"
+        case (
+            OSError()
+            | pg.PostgresConnectionError()
+            | pg.AdminShutdownError()
+            | pg.CrashShutdownError()
+        ):
+            return "connection failed"
+        case pg.InterfaceError() if "closed" in str(error) or "closing" in str(error):
+            return "connection failed"
+    return None
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """A URL that asyncpg cannot read is a bad setting. Not shown: it may hold a password."""
+    try:
+        yield
+    except (ValueError, pg.ClientConfigurationError) as error:
+        if isinstance(error, UnicodeError | pg.DataError):
+            raise
+        raise ConfigError("DATABASE_URL cannot be read as the address of a PostgreSQL") from None

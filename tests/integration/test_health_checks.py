@@ -1,0 +1,387 @@
+"""The checks of the real stores, through /ready over HTTP, under every fault that we can make.
+
+Each fault must show within three seconds and so must each recovery, and /ready itself must answer
+at once all the while.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from urllib.parse import parse_qs, quote, urlsplit
+
+import aiohttp
+import pytest
+from aiohttp import web
+from neo4j.exceptions import Neo4jError
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from control.clock import SystemClock
+from control.config import Config, GraphSection
+from control.errors import StoreUnavailable
+from control.health import dependencies
+from control.health.check import Check
+from control.health.engine import JITTER, Engine
+from control.health.probes import Probes
+from control.stores.graph import Graph
+from tests.conftest import LiveStores
+
+SHOWS_S = 3.0 + 0.3
+"""The contract's deadline and what a busy machine may add."""
+
+AT_ONCE_S = 0.3
+STORE = {"redis": "redis", "neo4j": "graph", "database": "postgres"}
+
+
+class Watched:
+    """A process's health: the engine on some configuration, and its probes over HTTP."""
+
+    def __init__(self, engine: Engine, probes: Probes, http: aiohttp.ClientSession) -> None:
+        self.engine = engine
+        self.probes = probes
+        self.http = http
+
+    async def ready(self) -> tuple[int, dict[str, str]]:
+        """Status and dependencies; must come at once."""
+        began = time.monotonic()
+        async with self.http.get("/ready") as response:
+            body = await response.json()
+        assert time.monotonic() - began < AT_ONCE_S
+        return response.status, (body if response.status == 200 else body["detail"])["dependencies"]
+
+    async def shows(self, name: str, word: Callable[[str], bool], within_s: float) -> str:
+        """Wait until the check's word is so; for redis and neo4j as /ready tells it."""
+        said = ""
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    status, words = await self.ready()
+                    assert (status == 200) is all(word == "ok" for word in words.values())
+                    said = words[name] if name in words else self.word(name)
+                    if word(said):
+                        return said
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            pytest.fail(f"after {within_s} s {name} still says {said!r}")
+
+    def word(self, name: str) -> str:
+        return self.engine.snapshot.results[name].word_at(SystemClock().monotonic())
+
+    async def turns_down(self, name: str) -> str:
+        return await self.shows(name, lambda word: word.startswith("down: "), SHOWS_S)
+
+    async def recovers(self, name: str) -> None:
+        await self.shows(name, lambda word: word == "ok", SHOWS_S)
+
+
+@contextlib.asynccontextmanager
+async def watching(config: Config) -> AsyncIterator[Watched]:
+    clock = SystemClock()
+    async with dependencies.checks(config) as checks:
+        engine = Engine(checks, clock=clock)
+        probes = Probes(engine, clock=clock)
+        application = web.Application()
+        probes.add_to(application)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        loops = asyncio.create_task(engine.run())
+        try:
+            async with aiohttp.ClientSession(f"http://{host}:{port}") as http:
+                yield Watched(engine, probes, http)
+        finally:
+            loops.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await loops
+            await runner.cleanup()
+
+
+@pytest.fixture
+async def watched(stores: LiveStores) -> AsyncIterator[Watched]:
+    """Health over the session's stores, all well."""
+    async with watching(stores.config) as found:
+        for name in STORE:
+            await found.recovers(name)
+        yield found
+
+
+Upstream = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+class Link:
+    """A TCP link to a store that can become half-open: it swallows every byte, closes nothing.
+
+    What was swallowed is lost; once healed, only new connections work.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._poisoned: set[asyncio.StreamWriter] = set()
+        self._open: set[asyncio.StreamWriter] = set()
+        self.swallows = False
+        self.port = 0
+
+    async def __aenter__(self) -> "Link":
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def half_open(self) -> None:
+        self.swallows = True
+        self._poisoned |= self._open
+
+    def heal(self) -> None:
+        self.swallows = False
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        there, back = await self._upstream()
+        self._open |= {writer, back}
+        if self.swallows:
+            self._poisoned |= {writer, back}
+        try:
+            await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+        finally:
+            for end in (writer, back):
+                end.transport.abort()
+                self._open.discard(end)
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65536):
+                if sink not in self._poisoned:
+                    sink.write(data)
+                    await sink.drain()
+            sink.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def linked(stores: LiveStores, name: str) -> AsyncIterator[tuple[Link, Config]]:
+    """A link to one store, and the configuration that goes through it."""
+    config = stores.config
+    url = {"redis": config.redis.url, "neo4j": config.graph.uri, "database": config.postgres.url}
+    parts = urlsplit(url[name])
+    if name == "neo4j":
+        link = Link(lambda: asyncio.open_connection(parts.hostname, parts.port))
+    elif name == "redis":
+        link = Link(lambda: asyncio.open_unix_connection(parts.path))
+    else:
+        socket = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432"
+        link = Link(lambda: asyncio.open_unix_connection(socket))
+    async with link:
+        through = f"127.0.0.1:{link.port}"
+        if name == "neo4j":
+            config = replace(config, graph=replace(config.graph, uri=f"bolt://{through}"))
+        elif name == "redis":
+            user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+            config = replace(config, redis=replace(config.redis, url=f"redis://{user}{through}"))
+        else:
+            address = f"postgresql://{parts.username}:{parts.password}@{through}{parts.path}"
+            config = replace(config, postgres=replace(config.postgres, url=address))
+        yield link, config
+
+
+async def test_all_well(watched: Watched) -> None:
+    assert await watched.ready() == (200, {"redis": "ok", "neo4j": "ok"})
+    details = {name: dict(r.details) for name, r in watched.engine.snapshot.results.items()}
+    assert details["database"] == {"in_recovery": False}
+    assert "Neo4j" in str(details["neo4j"]["server"])
+
+
+@pytest.mark.parametrize("name", STORE)
+async def test_killed_and_started_again(stores: LiveStores, watched: Watched, name: str) -> None:
+    await stores.kill(STORE[name])
+    try:
+        word = await watched.turns_down(name)
+    finally:
+        await stores.restart(STORE[name])
+    assert word.removeprefix("down: ") in {
+        "ConnectionRefused", "SocketNotFound", "ConnectionReset", "Connection",
+        "ConnectionDoesNotExist", "ServiceUnavailable", "SessionExpired", "StartingOrStopping",
+        "IncompleteRead", "Interface",
+    }  # fmt: skip
+    await watched.recovers(name)
+
+
+@pytest.mark.parametrize("name", STORE)
+async def test_frozen_and_thawed(stores: LiveStores, watched: Watched, name: str) -> None:
+    stores.freeze(STORE[name])
+    try:
+        assert await watched.turns_down(name) == "down: timeout after 2 s"
+        others = set(STORE) - {name}
+        assert {watched.word(other) for other in others} == {"ok"}
+    finally:
+        stores.thaw(STORE[name])
+    await watched.recovers(name)
+
+
+@pytest.mark.parametrize("name", STORE)
+async def test_half_open_link(stores: LiveStores, name: str) -> None:
+    async with linked(stores, name) as (link, config), watching(config) as watched:
+        await watched.recovers(name)
+        link.half_open()
+        assert await watched.turns_down(name) == "down: timeout after 2 s"
+        link.heal()
+        await watched.recovers(name)
+
+
+@pytest.mark.parametrize("name", STORE)
+async def test_frozen_before_the_first_probe(stores: LiveStores, name: str) -> None:
+    stores.freeze(STORE[name])
+    try:
+        async with watching(stores.config) as watched:
+            assert await watched.turns_down(name) == "down: timeout after 2 s"
+            stores.thaw(STORE[name])
+            await watched.recovers(name)
+    finally:
+        stores.thaw(STORE[name])
+
+
+async def test_all_three_frozen_at_once(stores: LiveStores, watched: Watched) -> None:
+    for store in STORE.values():
+        stores.freeze(store)
+    try:
+        began = time.monotonic()
+        for name in STORE:
+            await watched.turns_down(name)
+        assert time.monotonic() - began < SHOWS_S
+        status, _ = await watched.ready()
+        assert status == 503
+        async with watched.http.get("/health") as response:
+            assert response.status == 200
+    finally:
+        for store in STORE.values():
+            stores.thaw(store)
+    for name in STORE:
+        await watched.recovers(name)
+
+
+WRONG = "wr0ng-p4ssword"
+
+
+@pytest.mark.parametrize("name", ["neo4j", "database"])
+async def test_a_wrong_password_is_named_and_never_shown(stores: LiveStores, name: str) -> None:
+    config = stores.config
+    right = urlsplit(config.postgres.url).password
+    wrong_url = config.postgres.url.replace(f":{right}@", f":{quote(WRONG)}@")
+    config = replace(
+        config,
+        graph=replace(config.graph, password=WRONG),
+        postgres=replace(config.postgres, url=wrong_url),
+    )
+    with capture_logs() as logs:
+        async with watching(config) as watched:
+            assert await watched.turns_down(name) == "down: AuthenticationFailed"
+            async with watched.http.get("/ready") as response:
+                body = await response.text()
+    assert WRONG not in body
+    assert WRONG not in json.dumps(logs, default=str)
+
+
+async def test_a_wrong_password_of_redis(stores: LiveStores) -> None:
+    async with (
+        linked(stores, "redis") as (link, config),
+        Redis.from_url(stores.addresses.redis_url) as admin,
+    ):
+        await admin.acl_setuser("probe", enabled=True, passwords=["+right"], commands=["+ping"])
+        url = f"redis://probe:{WRONG}@127.0.0.1:{link.port}"
+        try:
+            with capture_logs() as logs:
+                async with watching(replace(config, redis=replace(config.redis, url=url))) as seen:
+                    assert await seen.turns_down("redis") == "down: AuthenticationFailed"
+                    await admin.acl_setuser(
+                        "probe", enabled=True, passwords=[f"+{WRONG}"], commands=["+ping"]
+                    )
+                    await seen.recovers("redis")
+        finally:
+            await admin.acl_deluser("probe")
+    assert WRONG not in json.dumps(logs, default=str)
+
+
+async def test_every_address_unusable_from_the_start(stores: LiveStores) -> None:
+    config = Config()
+    config = replace(
+        config,
+        redis=replace(config.redis, url="redis://127.0.0.1:1"),
+        postgres=replace(config.postgres, url="postgresql://a:b@127.0.0.1:1/x"),
+        graph=replace(config.graph, uri="bolt://127.0.0.1:1"),
+    )
+    async with watching(config) as watched:
+        for name in STORE:
+            assert await watched.turns_down(name) == "down: ConnectionRefused"
+        status, words = await watched.ready()
+    assert (status, set(words)) == (503, {"redis", "neo4j"})
+
+
+async def test_the_shapes_over_http(watched: Watched) -> None:
+    for path in ("/ready", "/ready/", "/health", "/health/"):
+        async with watched.http.get(path) as response:
+            assert response.status == 200
+            assert response.headers["Cache-Control"] == "no-store"
+            assert response.content_type == "application/json"
+            length = len(await response.read())
+        async with watched.http.head(path) as response:
+            assert response.status == 200
+            assert response.headers["Content-Length"] == str(length) or "health" in path
+            assert await response.read() == b""
+    watched.probes.shutting_down.set()
+    async with watched.http.get("/ready") as response:
+        assert response.status == 503
+        assert (await response.json())["detail"]["reason"] == "shutting_down"
+    async with watched.http.get("/health") as response:
+        assert response.status == 200
+
+
+async def test_asking_often_asks_the_stores_no_more(stores: LiveStores, watched: Watched) -> None:
+    async with Redis.from_url(stores.addresses.redis_url) as admin:
+
+        async def pings() -> int:
+            statistics = await admin.info("commandstats")
+            return int(statistics["cmdstat_ping"]["calls"])
+
+        before, began = await pings(), time.monotonic()
+        for _ in range(300):
+            await watched.ready()
+        passed_s = time.monotonic() - began
+        assert await pings() - before <= passed_s / (Check.interval_s * (1 - JITTER)) + 1
+
+
+async def test_the_graph_store_tells_why_it_cannot_be_used(
+    stores: LiveStores, graph: GraphSection
+) -> None:
+    async with Graph(graph, query_s=1.0) as store:
+        made = await store.write("CREATE (n:Probe {name: $name}) RETURN n.name AS name", name="a")
+        assert made == [{"name": "a"}]
+        assert await store.read("MATCH (n:Probe) RETURN count(n) AS n") == [{"n": 1}]
+        with pytest.raises(Neo4jError):  # our own mistake, not an outage
+            await store.read("RETURN 1 +")
+        stores.freeze("graph")
+        try:
+            async with asyncio.timeout(2.5):
+                with pytest.raises(StoreUnavailable, match="neo4j is unavailable: timeout"):
+                    await store.read("RETURN 1")
+        finally:
+            stores.thaw("graph")
+        async with store.session() as session:
+            assert (await (await session.run("RETURN 1 AS one")).single(strict=True))["one"] == 1
+    for wrong, why in (
+        (replace(graph, password=WRONG), "authentication failed"),
+        (replace(graph, uri="bolt://127.0.0.1:1"), "connection failed"),
+    ):
+        async with Graph(wrong) as store:
+            with pytest.raises(StoreUnavailable, match=why):
+                async with store.session() as session:
+                    await session.run("RETURN 1")

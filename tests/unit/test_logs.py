@@ -1,0 +1,175 @@
+"""Logs: every line says who speaks, is one line, and holds no secret."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from control import logs
+from control.config import LogSection
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Put the process's logging back as it was."""
+    root = logging.getLogger()
+    handlers, level, before = root.handlers[:], root.level, structlog.get_config()
+    levels = {
+        name: logging.getLogger(name).level for name in ("neo4j", "asyncio", "aiohttp.access")
+    }
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, was in levels.items():
+        logging.getLogger(name).setLevel(was)
+    structlog.configure(**before)
+
+
+class Sink:
+    """Collects what is logged."""
+
+    def __init__(self, **section: str) -> None:
+        self.stream = io.StringIO()
+        options = {"level": "info", "format": "json"} | section
+        logs.configure(LogSection(**options), process="worker", instance="i-1", stream=self.stream)
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+    def line(self) -> dict[str, Any]:
+        (only,) = self.lines()
+        return only
+
+
+def test_a_line_is_json_and_says_who_speaks() -> None:
+    sink = Sink()
+    logs.get("worker.drain").info("paused", running=2)
+    line = sink.line()
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "paused",
+        "level": "info",
+        "logger": "worker.drain",
+        "process": "worker",
+        "instance": "i-1",
+        "running": 2,
+    }
+
+
+def test_what_is_bound_to_the_work_at_hand_is_on_each_line() -> None:
+    sink = Sink()
+    with structlog.contextvars.bound_contextvars(request_id="r-1", run_id="j-1"):
+        logs.get("a").info("one")
+        logging.getLogger("b.library").warning("two")
+    logs.get("a").info("three")
+    seen = [(line.get("request_id"), line.get("run_id")) for line in sink.lines()]
+    assert seen == [("r-1", "j-1"), ("r-1", "j-1"), (None, None)]
+
+
+def test_the_libraries_lines_have_the_same_form() -> None:
+    sink = Sink()
+    logging.getLogger("some.library").warning("took %s ms", 12, extra={"peer": "x"})
+    line = sink.line()
+    assert (line["event"], line["level"], line["logger"]) == (
+        "took 12 ms",
+        "warning",
+        "some.library",
+    )
+    assert (line["process"], line["instance"], line["peer"]) == ("worker", "i-1", "x")
+
+
+def test_levels_are_kept() -> None:
+    sink = Sink(level="warning")
+    logs.get("a").info("no")
+    logging.getLogger("b").info("no")
+    logging.getLogger("neo4j.pool").warning("no")
+    logs.get("a").warning("yes")
+    assert [line["event"] for line in sink.lines()] == ["yes"]
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "admin_token", "api_key", "Authorization", "set_cookie"]
+)
+def test_what_is_named_like_a_secret_is_masked(name: str) -> None:
+    sink = Sink()
+    logs.get("a").info("x", **{name: SECRET})
+    assert sink.line()[name] == "***"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"cannot reach redis://user:{SECRET}@host:6379",
+        f"postgresql:///db?password={SECRET}&host=/run",
+        f"amqp://:{SECRET}@host",
+    ],
+)
+def test_passwords_inside_addresses_are_masked_wherever_they_stand(text: str) -> None:
+    sink = Sink()
+    logs.get("a").info(text, error=text)
+    logging.getLogger("b").error("%s", text)
+    assert SECRET not in sink.text
+    assert "***" in sink.lines()[0]["event"]
+    assert "***" in sink.lines()[0]["error"]
+
+
+def fail(dsn: str) -> None:
+    password = SECRET  # noqa: F841 - a traceback must not show a frame's variables
+    raise ConnectionError(f"cannot reach {dsn}")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_shows_no_secret(form: str) -> None:
+    sink = Sink(format=form)
+    try:
+        fail(f"redis://user:{SECRET}@host")
+    except ConnectionError:
+        logs.get("a").exception("failed")
+        logging.getLogger("b").exception("failed as well")
+    assert "ConnectionError" in sink.text
+    assert "fail" in sink.text
+    assert SECRET not in sink.text
+
+
+def test_a_json_line_stays_one_line() -> None:
+    sink = Sink()
+    logs.get("a").info("two\nlines", value="a\r\nb")
+    try:
+        fail("x")
+    except ConnectionError:
+        logs.get("a").exception("failed")
+    assert len(sink.text.splitlines()) == 2
+    assert sink.lines()[0]["event"] == "two\nlines"
+
+
+def test_console_is_for_people_and_auto_means_json_off_a_terminal() -> None:
+    console = Sink(format="console")
+    logs.get("a").info("hello", n=1)
+    assert "hello" in console.text
+    assert not console.text.startswith("{")
+    automatic = Sink(format="auto")
+    logs.get("a").info("hello")
+    assert automatic.line()["event"] == "hello"
+
+
+def test_configuring_twice_writes_each_line_once() -> None:
+    Sink()
+    sink = Sink()
+    logs.get("a").info("once")
+    assert sink.line()["event"] == "once"
+
+
+def test_what_cannot_be_json_does_not_break_the_line() -> None:
+    sink = Sink()
+    logs.get("a").info("odd", thing=object(), raw=b"\xff", nested={"x": {1, 2}})
+    assert sink.line()["event"] == "odd"
