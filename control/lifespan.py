@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from control import logs
+from control import cancelling, logs
 from control.errors import DrawbridgeError
 
 T = TypeVar("T")
@@ -84,8 +84,7 @@ class Lifespan:
 
     async def end(self, task: asyncio.Task[None]) -> None:
         """End a supervised task before its turn."""
-        task.cancel()
-        await asyncio.wait([task])
+        await cancelling.end(task)
 
     async def stopping(self) -> None:
         """Wait for a signal or :meth:`request_stop`. Raises :class:`TaskDied`."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -100,7 +101,8 @@ class LiveStores:
         parent = psutil.Process(self.pid(name))
         parent.send_signal(number)  # first, so that it makes no further children
         for child in parent.children(recursive=True):
-            child.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # a backend whose client has just left
+                child.send_signal(number)
 
 
 @pytest.fixture(scope="session")

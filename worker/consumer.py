@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from control import keys, logs
+from control import cancelling, keys, logs
 from control.errors import BridgeUp, StoreUnavailable
 from worker.backoff import Backoff
 from worker.executor import Executor
@@ -103,6 +103,4 @@ class Consumer:
         try:
             await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for waiter in waiters:
-                waiter.cancel()
-            await asyncio.wait(waiters)
+            await cancelling.end(*waiters)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from enum import StrEnum
 
-from control import logs
+from control import cancelling, logs
 from worker.executor import Executor
 
 _LAST_WORDS_S = 5.0
@@ -59,9 +59,7 @@ class Drain:
         """Wait until nothing runs, at most ``within_s`` and not if it became urgent."""
         tasks = [asyncio.create_task(w) for w in (self._executor.at_rest(), urgent.wait())]
         await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await cancelling.end(*tasks)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

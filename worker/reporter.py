@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from control import cancelling
 from control.errors import StoreUnavailable
 from worker.backoff import Backoff
 from worker.jobs.job import Claim
@@ -37,8 +38,7 @@ class Reporter:
     async def close(self) -> None:
         """Stop sending; what was not sent is in :attr:`progress` and :attr:`checkpoint`."""
         if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.wait([self._sender])
+            await cancelling.end(self._sender)
 
     def _send(self, progress: dict[str, Any] | None, checkpoint: bytes | None) -> None:
         before = self._waiting

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from control import cancelling
 from control.errors import InvalidInput
 from control.logs import Logger
 from worker.context import JobContext
@@ -80,6 +81,7 @@ class TaskRun:
         self._log = log
         self._stopped = False
         self._task: asyncio.Task[Any] | None = None
+        self._ending: asyncio.Task[None] | None = None
         restored = claim.checkpoint
         self._context = JobContext(
             run_id=claim.run_id,
@@ -94,7 +96,7 @@ class TaskRun:
     async def run(self) -> Ended:
         self._task = asyncio.create_task(self._call())
         if self._stopped:
-            self._task.cancel()
+            self.kill()
         await asyncio.wait([self._task])
         if self._task.cancelled():
             return Ended(
@@ -120,8 +122,9 @@ class TaskRun:
 
     def kill(self) -> None:
         self._stopped = True
-        if self._task is not None:
-            self._task.cancel()
+        if self._task is not None and self._ending is None:
+            # Once a second, so that the function has time to clean up after itself.
+            self._ending = asyncio.create_task(cancelling.end(self._task, again_s=1.0))
 
     async def _call(self) -> bytes:
         payload = self._kind.decode(self._claim.payload)

@@ -43,7 +43,8 @@ class Batcher(Generic[Item, Answer]):
     async def _send_all(self) -> None:
         try:
             while self._waiting:
-                batch = self._next()
+                if not (batch := self._next()):
+                    return
                 try:
                     answers = await self._send([item for item, _ in batch])
                 except Exception as error:
@@ -58,11 +59,15 @@ class Batcher(Generic[Item, Answer]):
             self._sender = None
 
     def _next(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
-        batch = [self._waiting.popleft()]
-        load = self._weight(batch[0][0])
+        """The next batch; without the items whose callers have given up waiting."""
+        batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+        load = 0
         while self._waiting and len(batch) < self._most:
-            load += self._weight(self._waiting[0][0])
-            if load > self._heaviest:
+            item, answer = self._waiting[0]
+            load += 0 if answer.done() else self._weight(item)
+            if batch and load > self._heaviest:
                 break
-            batch.append(self._waiting.popleft())
+            self._waiting.popleft()
+            if not answer.done():
+                batch.append((item, answer))
         return batch

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -30,7 +30,9 @@ class EventFeed:
         self._subscriber = subscriber
         self._jobs = jobs
 
-    async def follow(self, run_id: str, last_id: str | None = None) -> AsyncIterator[JobEvent]:
+    async def follow(
+        self, run_id: str, last_id: str | None = None
+    ) -> AsyncGenerator[JobEvent, None]:
         """Events after ``last_id``, until the job's end.
 
         A message is only a hint to go on: whenever one may have been missed, the stored stream is
@@ -50,23 +52,27 @@ class EventFeed:
 
         listener = Listener(lambda message: hint(JobEvent.parse(message)), resync)
         channel = keys.events_channel(run_id)
-        await self._subscriber.add(channel, listener)
+        seen = int(last_id or 0)
+        hint(None)
         try:
-            hint(None)
+            await self._subscriber.add(channel, listener)
             while True:
                 event = await hints.get()
-                record = await self._jobs.get_job(run_id) if event is None else None
-                if event is None and record is None:
-                    raise UnknownJob(run_id)
-                stored = [event] if event else await self._jobs.events_after(run_id, last_id)
-                for item in stored:
-                    if item.number <= int(last_id or 0):
+                coming, ended = [event] if event else [], False
+                if event is None or event.number > seen + 1:
+                    record = await self._jobs.get_job(run_id)
+                    if record is None:
+                        raise UnknownJob(run_id)
+                    ended = record.status.finished
+                    coming = await self._jobs.events_after(run_id, str(seen))
+                for item in coming:
+                    if item.number <= seen:
                         continue
-                    last_id = item.id
+                    seen = item.number
                     yield _dated(item)
                     if item.type == "end":
                         return
-                if record is not None and record.status.finished:
+                if ended:
                     return
         finally:
             await self._subscriber.remove(channel, listener)

@@ -18,7 +18,8 @@ from control.errors import ConfigError, InvalidInput
 
 BUILT_IN = ("worker.optimize.kind",)
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-_WHERE = re.compile(r"(?P<message>.*?) - at `(?P<path>.+)`", re.DOTALL)
+_FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
+_WHERE = re.compile(r"(?P<message>.*?) - at `(?P<path>[^`]+)`", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,13 @@ def load(modules: Iterable[str]) -> Kinds:
 
 
 def invalid(error: msgspec.DecodeError) -> InvalidInput:
-    """A decoding error of msgspec as ours: ``$.options.threads`` becomes ``options.threads``."""
-    match = _WHERE.fullmatch(str(error))
-    if match is None:
-        return InvalidInput(str(error))
-    return InvalidInput(match["message"], match["path"].removeprefix("$").lstrip(".") or "body")
+    """A decoding error of msgspec as ours, always naming the field: ``options.threads``."""
+    message = str(error)
+    path = ""
+    if where := _WHERE.fullmatch(message):
+        message = where["message"]
+        path = where["path"].removeprefix("$").removeprefix("`").lstrip(".")
+    if named := _FIELD.match(message):
+        path = f"{path}.{named['field']}".lstrip(".")
+        message = "is not known here" if "unknown" in message else "is required"
+    return InvalidInput(message, path or "body")

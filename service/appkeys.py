@@ -1,0 +1,29 @@
+"""What the application gives its handlers, and what the middleware knows of a request."""
+
+import asyncio
+
+from aiohttp import web
+
+from control.config import ServiceSection
+from control.principals import Keyring, Principal
+from service.problems import Problem
+from worker.jobs.feed import EventFeed
+from worker.jobs.kinds import Kinds
+from worker.jobs.manager import JobStateManager
+
+CONFIG = web.AppKey("config", ServiceSection)
+JOBS = web.AppKey("jobs", JobStateManager)
+FEED = web.AppKey("feed", EventFeed)
+KINDS = web.AppKey("kinds", Kinds)
+KEYRING = web.AppKey("keyring", Keyring)
+OPENAPI = web.AppKey("openapi", bytes)
+"""The OpenAPI document, as JSON."""
+
+CLOSING = web.AppKey("closing", asyncio.Event)
+"""Set when the service stops: event streams end and their clients go on elsewhere."""
+
+REQUEST_ID = web.RequestKey("request_id", str)
+PROBLEM = web.RequestKey("problem", Problem)
+"""What the request was answered with, if it was an error."""
+
+PRINCIPAL = web.RequestKey("principal", Principal)

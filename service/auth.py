@@ -1,0 +1,95 @@
+"""Who is asking, and whether they may.
+
+A caller brings ``Authorization: Bearer <token>``. Without a token, callers may use the job routes
+where the configuration lets them; a bad token is refused everywhere a token means something.
+"""
+
+import re
+from enum import Enum
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from control.principals import Principal, Role
+from service.appkeys import CONFIG, KEYRING, PRINCIPAL
+from service.problems import FORBIDDEN, UNAUTHORISED, Problem
+from worker.jobs.job import JobRecord
+
+
+class Access(Enum):
+    """Who may use a route."""
+
+    PUBLIC = "everybody; a token means nothing here"
+    JOBS = "any principal; without a token where the configuration lets callers use jobs"
+    VIEWER = "role viewer and up"
+    OPERATOR = "role operator and up"
+    ADMINISTRATOR = "role administrator"
+
+
+_ROLE = {
+    Access.VIEWER: Role.VIEWER,
+    Access.OPERATOR: Role.OPERATOR,
+    Access.ADMINISTRATOR: Role.ADMINISTRATOR,
+}
+_REALM = 'Bearer realm="drawbridge"'
+_BEARER = re.compile(r"Bearer +([!-~]+)", re.IGNORECASE)
+ANONYMOUS = "anonymous"
+"""Who submitted a job that came without a token."""
+
+
+def guarded(access: Access, handler: Handler) -> Handler:
+    """``handler``, for those whom ``access`` lets through."""
+    if access is Access.PUBLIC:
+        return handler
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        principal = await _identified(request)
+        if principal is None:
+            if access is not Access.JOBS or not _jobs_are_open(request):
+                raise _unauthorised("This needs a token.", _REALM)
+        elif (needed := _ROLE.get(access)) and principal.role < needed:
+            raise Problem(FORBIDDEN, f"This needs the role {needed}.")
+        if principal is not None:
+            request[PRINCIPAL] = principal
+        return await handler(request)
+
+    return checked
+
+
+def caller(request: web.Request) -> str:
+    """The name under which the caller's jobs are kept."""
+    principal = request.get(PRINCIPAL)
+    return ANONYMOUS if principal is None else principal.name
+
+
+def require_owner(request: web.Request, record: JobRecord) -> None:
+    """Let through who submitted the job, and operators. Raises :class:`Problem` 403.
+
+    Where callers need no token, a job that came without one is everybody's.
+    """
+    principal = request.get(PRINCIPAL)
+    if principal is not None and principal.role >= Role.OPERATOR:
+        return
+    shared = record.submitted_by == ANONYMOUS and _jobs_are_open(request)
+    if not shared and record.submitted_by != caller(request):
+        raise Problem(FORBIDDEN, "The job was submitted by somebody else; this needs an operator.")
+
+
+async def _identified(request: web.Request) -> Principal | None:
+    """Who the token belongs to; ``None`` without one. Raises :class:`Problem` 401."""
+    header = request.headers.get("Authorization")
+    if header is None:
+        return None
+    token = _BEARER.fullmatch(header.strip())
+    principal = await request.app[KEYRING].identify(token[1]) if token else None
+    if principal is None:
+        raise _unauthorised("The token is not valid.", f'{_REALM}, error="invalid_token"')
+    return principal
+
+
+def _jobs_are_open(request: web.Request) -> bool:
+    return request.app[CONFIG].anonymous == "jobs"
+
+
+def _unauthorised(detail: str, challenge: str) -> Problem:
+    return Problem(UNAUTHORISED, detail, headers={"WWW-Authenticate": challenge})

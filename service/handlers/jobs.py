@@ -1,0 +1,162 @@
+"""Jobs over HTTP: read, list, follow and cancel; the same for `/jobs` and for a kind's own path."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from control.errors import InvalidInput
+from control.ids import is_id
+from service import auth, deadline, inputs, negotiation, results, sse
+from service.appkeys import CLOSING, FEED, JOBS
+from service.problems import NO_RESULT, NOT_FINISHED, Problem
+from worker.jobs.errors import UnknownJob
+from worker.jobs.feed import is_event_id
+from worker.jobs.job import JobRecord, JobState
+
+_JSON = msgspec.json.Encoder()
+
+
+class Links(msgspec.Struct, frozen=True):
+    """Where a job's parts are."""
+
+    status: str
+    result: str
+    events: str
+    cancel: str
+
+
+class JobView(JobRecord, frozen=True, kw_only=True):
+    """A job's record, and where its parts are."""
+
+    links: Links
+
+
+class JobList(msgspec.Struct, frozen=True):
+    """A page of jobs, newest first; ``cursor`` fetches the next one, null at the end."""
+
+    jobs: list[JobView]
+    cursor: str | None
+
+
+class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which jobs to list."""
+
+    status: JobState | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    cursor: str | None = None
+
+
+class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to go on; for clients that cannot send the header ``Last-Event-ID``."""
+
+    last_event_id: str | None = None
+
+
+@dataclass(frozen=True)
+class JobHandlers:
+    """The handlers of the jobs under ``path``; of one ``kind``, or of all."""
+
+    path: str
+    kind: str | None = None
+
+    async def list(self, request: web.Request) -> web.Response:
+        """A page of jobs, newest first."""
+        query = inputs.query(request, ListQuery)
+        kinds = None if self.kind is None else [self.kind]
+        async with deadline.redis():
+            page = await request.app[JOBS].list_jobs(
+                kinds=kinds, status=query.status, limit=query.limit, cursor=query.cursor
+            )
+        return answer(JobList([self.view(record) for record in page.jobs], page.cursor))
+
+    async def record(self, request: web.Request) -> web.Response:
+        """The record of one job, with its live progress."""
+        async with deadline.redis():
+            record = await self.find(request)
+        return answer(self.view(record))
+
+    async def result(self, request: web.Request) -> web.Response:
+        """What the job returned, as JSON or CSV."""
+        media = negotiation.choose(request.headers.get("Accept"), results.MEDIA)
+        async with deadline.redis():
+            record = await self.find(request)
+            stored = None
+            if record.status.finished:
+                stored = await request.app[JOBS].get_result(record.run_id)
+        if stored is None:
+            raise _without_result(record)
+        body = stored
+        if media == results.CSV:
+            body = await asyncio.to_thread(results.csv_table, stored)
+        else:
+            body = results.with_run_id(stored, record.run_id)
+        headers = {"Vary": "Accept", "Cache-Control": "no-store"}
+        return web.Response(body=body, content_type=media, charset="utf-8", headers=headers)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """The job's events, past and coming, as Server-Sent Events."""
+        query = inputs.query(request, EventsQuery)
+        last_id = request.headers.get("Last-Event-ID") or query.last_event_id
+        if last_id is not None and not is_event_id(last_id):
+            raise InvalidInput("is not the id of an event", "Last-Event-ID")
+        async with deadline.redis():
+            record = await self.find(request)
+            seen_all = (
+                last_id is not None
+                and record.status.finished
+                and not await request.app[JOBS].events_after(record.run_id, last_id)
+            )
+        if seen_all:
+            return web.Response(status=204)  # tells an EventSource not to come back
+        following = request.app[FEED].follow(record.run_id, last_id)
+        async with aclosing(following) as events:
+            return await sse.stream(request, events, until=request.app[CLOSING])
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Cancel the job: at once if it waits, within a second if it runs."""
+        async with deadline.redis():
+            record = await self.find(request)
+            auth.require_owner(request, record)
+            await request.app[JOBS].cancel_job(record.run_id)
+            record = await self.find(request)
+        return answer(self.view(record), status=202)
+
+    async def find(self, request: web.Request) -> JobRecord:
+        """The job that the path names. Raises :class:`UnknownJob`, for another kind's job too."""
+        run_id = request.match_info["run_id"]
+        record = await request.app[JOBS].get_job(run_id) if is_id(run_id) else None
+        if record is None or self.kind not in (None, record.kind):
+            raise UnknownJob(run_id)
+        return record
+
+    def view(self, record: JobRecord) -> JobView:
+        """The record as the API shows it."""
+        return JobView(**msgspec.structs.asdict(record), links=self.links(record.run_id))
+
+    def links(self, run_id: str) -> Links:
+        """Where the parts of a job are."""
+        at = f"{self.path}/{run_id}"
+        return Links(f"{at}/status", f"{at}/result", f"{at}/events", at)
+
+
+def answer(document: object, status: int = 200, **headers: str) -> web.Response:
+    """``document`` as a JSON answer that nobody may store."""
+    return web.Response(
+        body=_JSON.encode(document),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **headers},
+    )
+
+
+def _without_result(record: JobRecord) -> Problem:
+    members = {"job_status": record.status.value}
+    if record.status.finished:
+        why = f": {record.error.message}" if record.error else ""
+        return Problem(NO_RESULT, f"The job {record.status.value} without a result{why}.", members)
+    return Problem(NOT_FINISHED, f"The job is {record.status.value}.", members)

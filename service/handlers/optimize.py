@@ -1,0 +1,84 @@
+"""Submitting models: `POST /optimize`, as JSON or as the model itself."""
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from control.errors import InvalidInput
+from service import body, inputs, submission
+from service.appkeys import CONFIG, KINDS
+from service.handlers.jobs import JobHandlers
+from service.submission import Terms
+from worker.jobs.kinds import Kind
+
+KIND = "optimize"
+JSON = "application/json"
+FORMATS = {"application/x-mps": "mps", "application/x-lp": "lp"}
+"""The media types of models, and what the problem's ``format`` calls them."""
+
+MEDIA = (JSON, *FORMATS)
+
+FAMILY = JobHandlers("/optimize", KIND)
+
+
+class ModelQuery(Terms, kw_only=True, forbid_unknown_fields=True):
+    """What the query may say where the body is the model: options, and how to run the job."""
+
+    time_limit_s: float | UnsetType = UNSET
+    mip_rel_gap: float | UnsetType = UNSET
+    threads: int | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+
+
+class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Where the body says everything."""
+
+
+async def submit(request: web.Request) -> web.Response:
+    """Accept a model to be solved."""
+    kind = request.app[KINDS].get(KIND)
+    if kind is None:
+        raise RuntimeError(f"the kind {KIND} is not loaded")
+    media = body.media_type(request, MEDIA)
+    read = _from_json if media == JSON else _from_model
+    payload, terms = await read(request, kind, media)
+    return await submission.submit(request, FAMILY, kind, payload, terms)
+
+
+async def _from_json(request: web.Request, kind: Kind, _media: str) -> tuple[bytes, Terms]:
+    inputs.query(request, NoQuery)
+    data = await body.read(request, max_body=request.app[CONFIG].max_body)
+    form = submission.with_terms(kind)
+
+    def checked() -> tuple[bytes, Terms]:
+        asked = body.json(data, form)
+        return kind.validated(submission.payload_of(kind, asked)), asked
+
+    return await submission.off_loop(len(data), checked)
+
+
+async def _from_model(request: web.Request, kind: Kind, media: str) -> tuple[bytes, Terms]:
+    query = inputs.query(request, ModelQuery)
+    if isinstance(query.priority, str) and query.priority.isdecimal():
+        query.priority = int(query.priority[:2])
+    data = await body.read(request, max_body=request.app[CONFIG].max_body)
+
+    def checked() -> bytes:
+        problem = {"format": FORMATS[media], "content": body.text(data)}
+        return kind.validated({"problem": problem, "options": _options(query)})
+
+    try:
+        return await submission.off_loop(len(data), checked), query
+    except InvalidInput as error:
+        # The caller wrote a parameter, not the field of a JSON body.
+        message = str(error).removeprefix(f"{error.where}: ")
+        raise InvalidInput(message, error.where.removeprefix("options.")) from None
+
+
+def _options(query: ModelQuery) -> dict[str, Any]:
+    own = [f.name for f in msgspec.structs.fields(ModelQuery)]
+    shared = {f.name for f in msgspec.structs.fields(Terms)}
+    given = {name: getattr(query, name) for name in own if name not in shared}
+    return {name: value for name, value in given.items() if value is not UNSET}

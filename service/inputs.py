@@ -1,0 +1,64 @@
+"""What a request says beside its body: query parameters and headers, decoded into types."""
+
+import re
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from control.errors import InvalidInput
+from worker.jobs.kinds import invalid
+
+T = TypeVar("T")
+MAX_IDEMPOTENCY_KEY = 255
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
+
+
+def query(request: web.Request, kind: type[T]) -> T:
+    """The query as ``kind``, a struct that forbids unknown fields.
+
+    Raises :class:`InvalidInput` naming the parameter that is unknown, wrong or given twice.
+    """
+    given = dict(request.query)
+    if len(given) != len(request.query):
+        twice = next(name for name in given if len(request.query.getall(name)) > 1)
+        raise InvalidInput("is given more than once", twice)
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The header ``Idempotency-Key``, if it is there. Raises :class:`InvalidInput`."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (1 <= len(key) <= MAX_IDEMPOTENCY_KEY and key.isprintable()):
+        raise InvalidInput(
+            f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable characters", "Idempotency-Key"
+        )
+    return key
+
+
+def traceparent(request: web.Request) -> str | None:
+    """The header ``traceparent`` if it has the form that W3C Trace Context gives it, else nothing.
+
+    A wrong one is ignored, as the recommendation asks, never an error.
+    """
+    header = request.headers.get("traceparent", "")
+    if len(header) > 512 or not _TRACEPARENT.fullmatch(header):
+        return None
+    return header if len(header) == 55 or not header.startswith("00") else None
+
+
+def moment_ms(text: str, where: str) -> int:
+    """Milliseconds since 1970 of an RFC 3339 time with a zone. Raises :class:`InvalidInput`."""
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidInput("must be an RFC 3339 time with a zone, as 2026-11-21T03:04:05Z", where)
+    return int(moment.astimezone(UTC).timestamp() * 1000)

@@ -1,0 +1,176 @@
+"""The OpenAPI 3.1 document, made from the route table and the types of the bodies themselves."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from control import __version__
+from service import problems
+from service.auth import Access
+from service.problems import ProblemType
+from service.routing import Route
+from service.schemas import Payload, ProblemDocument
+from service.submission import with_terms
+from worker.jobs.kinds import Kinds
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_REF = "#/components/schemas/{name}"
+_PATH_PARAMETERS = {
+    "run_id": {
+        "description": "The id that the submission was answered with",
+        "schema": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"},
+    },
+}
+_EVERYWHERE = (problems.INTERNAL,)
+_GUARDED = (problems.UNAUTHORISED, problems.UNAVAILABLE)
+_SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
+    Access.PUBLIC: [],
+    Access.JOBS: [{"token": []}, {}],
+}
+_HEADER = {"X-Request-ID": "the request's id: the one that came with it, or a new one"}
+
+
+def document(routes: Iterable[Route], kinds: Kinds) -> bytes:
+    """The document as JSON."""
+    routes = tuple(routes)
+    schemas = _Schemas(routes, kinds)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    tags = list(dict.fromkeys(route.tag for route in routes))
+    return msgspec.json.encode({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Drawbridge",
+            "version": __version__,
+            "description": "Run long computations as jobs, and raise the bridge over all of them.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in tags],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    })  # fmt: skip
+
+
+class _Schemas:
+    """The schema of every type that a route names, by a reference into the components."""
+
+    def __init__(self, routes: tuple[Route, ...], kinds: Kinds) -> None:
+        self._kinds = kinds
+        types = [self._actual(kind) for route in routes for kind in _types(route)]
+        types = list(dict.fromkeys(types))
+        schemas, self.components = msgspec.json.schema_components(types, ref_template=_REF)
+        self._schemas: dict[Any, dict[str, Any]] = dict(zip(types, schemas, strict=True))
+
+    def of(self, kind: Any) -> dict[str, Any]:
+        """The schema of ``kind``."""
+        return self._schemas[self._actual(kind)]
+
+    def _actual(self, kind: Any) -> Any:
+        if not isinstance(kind, Payload):
+            return kind
+        found = self._kinds.get(kind.kind)
+        if found is None:
+            raise RuntimeError(f"a route submits the unknown kind {kind.kind!r}")
+        return with_terms(found)
+
+
+def _types(route: Route) -> Iterator[Any]:
+    yield ProblemDocument
+    if route.query is not None:
+        yield route.query
+    yield from route.body.values()
+    for each in route.answers.values():
+        yield from each.content.values()
+
+
+def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "tags": [route.tag],
+        "summary": route.summary,
+        "operationId": _operation_id(route),
+        "parameters": [*_path(route), *_query(route, schemas), *_headers(route)],
+        "responses": _responses(route, schemas),
+        "security": _SECURITY.get(route.access, [{"token": []}]),
+    }
+    if route.description:
+        operation["description"] = route.description
+    if route.body:
+        operation["requestBody"] = {"required": True, "content": _content(route.body, schemas)}
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = re.findall(r"\w+", route.path)
+    return "_".join((route.method.lower(), *words)).replace("openapi_json", "openapi")
+
+
+def _path(route: Route) -> Iterator[dict[str, Any]]:
+    for name in _PARAMETER.findall(route.path):
+        known = _PATH_PARAMETERS.get(name, {"schema": {"type": "string"}})
+        yield {"name": name, "in": "path", "required": True, **known}
+
+
+def _query(route: Route, schemas: _Schemas) -> Iterator[dict[str, Any]]:
+    if route.query is None:
+        return
+    reference = schemas.of(route.query)["$ref"].rpartition("/")[2]
+    described = schemas.components[reference]
+    for name, schema in described["properties"].items():
+        yield {"name": name, "in": "query", "schema": schema}
+
+
+def _headers(route: Route) -> Iterator[dict[str, Any]]:
+    for name, meaning in route.headers.items():
+        yield {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
+
+
+def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        str(status): {
+            "description": each.meaning,
+            "headers": _told({**_HEADER, **each.headers}),
+            **({"content": _content(each.content, schemas)} if each.content else {}),
+        }
+        for status, each in route.answers.items()
+    }
+    by_status: dict[str, list[ProblemType]] = {}
+    general = _EVERYWHERE if route.access is Access.PUBLIC else (*_GUARDED, *_EVERYWHERE)
+    for kind in (*route.refusals, *general):
+        by_status.setdefault(str(kind.status), []).append(kind)
+    for status, kinds in sorted(by_status.items()):
+        if status not in responses:
+            responses[status] = _problem(status, kinds, schemas)
+    return responses
+
+
+def _problem(status: str, kinds: list[ProblemType], schemas: _Schemas) -> dict[str, Any]:
+    told = " ".join(f"`{kind.uri}`: {kind.title}. {kind.meaning}" for kind in kinds)
+    headers = dict(_HEADER)
+    if status == "503":
+        headers["Retry-After"] = "seconds until the request may be sent again"
+    if status == "401":
+        headers["WWW-Authenticate"] = "how to authenticate"
+    return {
+        "description": told or HTTPStatus(int(status)).phrase,
+        "headers": _told(headers),
+        "content": {problems.CONTENT_TYPE: {"schema": schemas.of(ProblemDocument)}},
+    }
+
+
+def _content(types: Mapping[str, Any], schemas: _Schemas) -> dict[str, Any]:
+    return {media: {"schema": schemas.of(kind)} for media, kind in types.items()}
+
+
+def _told(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: {"description": meaning, "schema": {"type": "string"}}
+        for name, meaning in headers.items()
+    }

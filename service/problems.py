@@ -1,0 +1,267 @@
+"""Every error of the API, as RFC 9457 ``application/problem+json``.
+
+A handler raises :class:`Problem`, or lets a domain error pass; :func:`of` knows what each one means
+to a caller. Whatever is not foreseen is a 500 that tells the caller nothing but its request id.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from control.errors import BridgeUp, InvalidInput, StoreUnavailable
+from worker.jobs.errors import JobFinished, KeyReused, UnknownJob
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+"""How soon a caller may ask again when a store is away: most restarts take less."""
+
+BRIDGE_RETRY_AFTER_S = 60
+"""The same under maintenance of unknown length."""
+
+_LINE = re.compile(r"line (\d+)\b")
+
+
+@dataclass(frozen=True)
+class ProblemType:
+    """One kind of problem: the last part of its ``type``, its status, and what it means."""
+
+    name: str
+    status: int
+    title: str
+    meaning: str
+
+    @property
+    def uri(self) -> str:
+        """The problem's ``type``: a reference relative to the API, where its meaning is told."""
+        return f"/problems/{self.name}"
+
+
+MALFORMED = ProblemType(
+    "malformed",
+    400,
+    "The request cannot be read",
+    "The body is empty, cut off, not in the encoding that it claims, or not well-formed. "
+    "`line` and `byte` say where, as far as that is known.",
+)
+UNAUTHORISED = ProblemType(
+    "unauthorised",
+    401,
+    "A valid token is needed",
+    "Send `Authorization: Bearer <token>`. The token is missing, unknown, expired or revoked.",
+)
+FORBIDDEN = ProblemType(
+    "forbidden",
+    403,
+    "Your role does not allow this",
+    "The token is good, but its role is too low, or the job belongs to somebody else.",
+)
+NOT_FOUND = ProblemType(
+    "not-found",
+    404,
+    "There is no such thing",
+    "Nothing has this address. A finished job and its result are forgotten after a while.",
+)
+METHOD_NOT_ALLOWED = ProblemType(
+    "method-not-allowed",
+    405,
+    "This address does not know that method",
+    "The header `Allow` names the methods that it knows.",
+)
+NOT_ACCEPTABLE = ProblemType(
+    "not-acceptable",
+    406,
+    "No representation that you accept",
+    "Ask for one of the media types that `available` lists.",
+)
+NOT_FINISHED = ProblemType(
+    "not-finished",
+    409,
+    "The job has no result yet",
+    "The job is not finished; `job_status` says where it is. Follow its events, or ask later.",
+)
+NO_RESULT = ProblemType(
+    "no-result",
+    409,
+    "The job ended without a result",
+    "The job failed or was cancelled before it had one; its record says why.",
+)
+FINISHED = ProblemType(
+    "job-finished",
+    409,
+    "The job is finished already",
+    "A job that completed, failed or was cancelled (`job_status`) cannot be cancelled.",
+)
+TOO_LARGE = ProblemType(
+    "too-large",
+    413,
+    "The body is too large",
+    "The body is over `limit` bytes, as it was sent or after decompression.",
+)
+UNSUPPORTED = ProblemType(
+    "unsupported-media-type",
+    415,
+    "The body is of a type that is not understood here",
+    "`accepted` lists what is understood.",
+)
+INVALID = ProblemType(
+    "invalid-input",
+    422,
+    "The request is well-formed but wrong",
+    "`field` names the field or parameter, `line` the line of the model, that is to blame.",
+)
+KEY_REUSED = ProblemType(
+    "idempotency-key-reused",
+    422,
+    "This Idempotency-Key belongs to another request",
+    "The key was used before with another body. Use a fresh key for each new request.",
+)
+INTERNAL = ProblemType(
+    "internal-error",
+    500,
+    "Something went wrong on our side",
+    "The log of the service tells more under this `request_id`.",
+)
+UNAVAILABLE = ProblemType(
+    "dependency-unavailable",
+    503,
+    "A store is unavailable",
+    "`dependency` names it. Send the request again after `Retry-After`; a submission with an "
+    "`Idempotency-Key` is accepted only once, however often it is sent.",
+)
+BRIDGE_UP = ProblemType(
+    "bridge-up",
+    503,
+    "The bridge is up: maintenance",
+    "Nothing is accepted until it is lowered. Send the request again after `Retry-After`.",
+)
+OTHER = ProblemType("refused", 400, "The request was refused", "`status` says how.")
+
+TYPES: Mapping[str, ProblemType] = MappingProxyType({
+    each.name: each
+    for each in (
+        MALFORMED, UNAUTHORISED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,
+        NOT_FINISHED, NO_RESULT, FINISHED, TOO_LARGE, UNSUPPORTED, INVALID, KEY_REUSED,
+        INTERNAL, UNAVAILABLE, BRIDGE_UP, OTHER,
+    )
+})  # fmt: skip
+"""Every type of problem that the API answers with, by name."""
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """An answer that is an error. ``members`` are the extension members of its JSON object."""
+
+    type: ProblemType
+    detail: str
+    members: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 0
+    """The HTTP status where it differs from the type's own."""
+
+    def __post_init__(self) -> None:
+        self.status = self.status or self.type.status
+        super().__init__(self.detail)
+
+    def response(self, request_id: str) -> web.Response:
+        """The problem as an HTTP answer."""
+        document = {
+            "type": self.type.uri,
+            "title": self.type.title,
+            "status": self.status,
+            "detail": self.detail,
+            "request_id": request_id,
+            **self.members,
+        }
+        headers = {"Cache-Control": "no-store", **self.headers}
+        return web.Response(
+            body=msgspec.json.encode(document),
+            status=self.status,
+            content_type=CONTENT_TYPE,
+            headers=headers,
+        )
+
+
+def of(error: Exception) -> Problem | None:
+    """What ``error`` means to a caller; ``None`` where it is a fault of ours."""
+    if isinstance(error, Problem):
+        return error
+    for kind, explain in _DOMAIN:
+        if isinstance(error, kind):
+            return explain(error)
+    return None
+
+
+def internal() -> Problem:
+    """The problem behind which a fault of ours is hidden."""
+    return Problem(INTERNAL, "The fault is logged under this request id.")
+
+
+def _store_unavailable(error: StoreUnavailable) -> Problem:
+    return Problem(
+        UNAVAILABLE,
+        str(error),
+        {"dependency": error.dependency},
+        {"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def _bridge_up(error: BridgeUp) -> Problem:
+    headers = {"Retry-After": str(BRIDGE_RETRY_AFTER_S)}
+    return Problem(BRIDGE_UP, str(error) or "Maintenance is on.", headers=headers)
+
+
+def _key_reused(error: KeyReused) -> Problem:
+    return Problem(KEY_REUSED, str(error), {"field": "Idempotency-Key"})
+
+
+def _invalid_input(error: InvalidInput) -> Problem:
+    members: dict[str, Any] = {}
+    if line := _LINE.search(error.where):
+        members["line"] = int(line[1])
+    elif error.where:
+        members["field"] = error.where
+    return Problem(INVALID, str(error), members)
+
+
+def _unknown_job(error: UnknownJob) -> Problem:
+    return Problem(NOT_FOUND, str(error))
+
+
+def _job_finished(error: JobFinished) -> Problem:
+    return Problem(FINISHED, str(error), {"job_status": str(error.status)})
+
+
+def _payload_broke(_error: web.RequestPayloadError) -> Problem:
+    return Problem(MALFORMED, "The body ended before it was complete.")
+
+
+def _http(error: web.HTTPException) -> Problem:
+    """aiohttp's own errors: no route, wrong method, and whatever else it may refuse."""
+    match error:
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            detail = f"{error.method} is not among the methods of this address: {allowed}."
+            return Problem(METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+        case web.HTTPNotFound():
+            return Problem(NOT_FOUND, "Nothing has this address; /docs lists what there is.")
+        case web.HTTPRequestEntityTooLarge():
+            return Problem(TOO_LARGE, "The body is too large.")
+    return Problem(OTHER, error.reason, status=error.status)
+
+
+_DOMAIN: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
+    (StoreUnavailable, _store_unavailable),
+    (BridgeUp, _bridge_up),
+    (KeyReused, _key_reused),
+    (InvalidInput, _invalid_input),
+    (UnknownJob, _unknown_job),
+    (JobFinished, _job_finished),
+    (web.RequestPayloadError, _payload_broke),
+    (web.HTTPException, _http),
+)
+"""Domain errors and what each means to a caller; the first that fits counts."""

@@ -1,0 +1,67 @@
+"""Shapes of bodies that other rooms make, told here for the API's description only."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from worker.jobs.job import JobEvent
+
+Text = str
+"""A body that is no JSON."""
+
+Event = JobEvent
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Stands for the body that submits a job of ``kind``; the kind itself knows its type."""
+
+    kind: str
+
+
+class Solution(msgspec.Struct):
+    """What solving a model returned."""
+
+    run_id: str
+    outcome: Literal["optimal", "infeasible", "unbounded", "time_limit", "interrupted"]
+    solver: str
+    solve_s: float
+    objective: float | None = None
+    bound: float | None = None
+    gap: float | None = None
+    solution: dict[str, float] | None = None
+
+
+class JobResult(msgspec.Struct):
+    """What a job returned: the members of its object, or ``result`` where it is none."""
+
+    run_id: str
+    result: Any = None
+
+
+class Up(msgspec.Struct):
+    """The process lives."""
+
+    status: Literal["ok"]
+    timestamp: datetime
+    version: str
+    uptime_seconds: float
+
+
+class Ready(msgspec.Struct):
+    """It can do its work; ``dependencies`` by name."""
+
+    status: Literal["ready"]
+    dependencies: dict[str, str]
+
+
+class ProblemDocument(msgspec.Struct):
+    """An error, as RFC 9457 has it; further members depend on its type."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str

@@ -1,0 +1,98 @@
+"""The service inside the test's own loop, over a real socket."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from control import ids
+from control.config import Config
+from control.lifespan import Lifespan
+from control.listener import serving, url_of
+from service import app as service_app
+from service.appkeys import JOBS
+from worker.jobs.job import Claim, JobState, NewJob, Outcome, Spec
+from worker.jobs.manager import JobStateManager
+
+WORKER = "hand"
+
+
+@dataclass
+class Served:
+    """A service that runs, and a client of it."""
+
+    app: web.Application
+    url: str
+    http: aiohttp.ClientSession
+
+    @property
+    def jobs(self) -> JobStateManager:
+        """The state of jobs, to move them by hand."""
+        return self.app[JOBS]
+
+    async def claim(self, lane: str = "cpu") -> Claim:
+        """The next job, claimed as a worker does."""
+        await self.jobs.heartbeat(WORKER, [], join=True)
+        claims = await self.jobs.claim(WORKER, lane, 1)
+        assert len(claims) == 1
+        return claims[0]
+
+    async def finish(self, claim: Claim, status: JobState, **parts: Any) -> None:
+        """End a claimed job."""
+        outcome = Outcome(run_id=claim.run_id, token=claim.token, status=status, **parts)
+        assert await self.jobs.finish(outcome)
+
+    async def put(self, kind: str = "optimize", payload: bytes = b"{}", **spec: Any) -> str:
+        """A job that did not come over HTTP; its run id."""
+        run_id = ids.new_id()
+        stated = Spec(kind=kind, correlation_id="by-hand", lane="cpu", **spec)
+        await self.jobs.create_job(NewJob(run_id=run_id, spec=stated, payload=payload))
+        return run_id
+
+
+@contextlib.asynccontextmanager
+async def served(config: Config, **service: Any) -> AsyncIterator[Served]:
+    """The service with ``config``, and ``service`` changed in its section."""
+    config = replace(config, service=replace(config.service, **service))
+    async with Lifespan(signals=False) as life:
+        app = await service_app.build(config, life)
+        listening = socket.create_server(("127.0.0.1", 0))
+        await life.enter(serving(app, listening))
+        url = url_of(listening)
+        async with aiohttp.ClientSession(url) as http:
+            yield Served(app, url, http)
+
+
+async def problem(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The problem that ``response`` is, after a look at what every problem must have."""
+    assert response.content_type == "application/problem+json"
+    document: dict[str, Any] = msgspec.json.decode(await response.read())
+    assert document.keys() >= {"type", "title", "status", "detail", "request_id"}
+    assert document["status"] == response.status
+    assert document["request_id"] == response.headers["X-Request-ID"]
+    assert "Traceback" not in str(document)
+    return document
+
+
+MODEL = b"""\
+NAME          TINY
+ROWS
+ N  cost
+ G  need
+COLUMNS
+    x         cost      2.0        need      1.0
+    y         cost      3.0        need      1.0
+RHS
+    rhs       need      4.0
+BOUNDS
+ UP bnd       x         3.0
+ENDATA
+"""
+"""Its optimum is 9: three of x and one of y."""
+
+MPS = {"Content-Type": "application/x-mps"}
