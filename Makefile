@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test test-all lint types format bench lock clean
+.PHONY: help run test lint types format bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ run: $(VENV)/run.stamp ## Set up, start everything, solve the sample model, serv
 	@$(BIN)/drawbridge up --sample $(ARGS)
 
 test: $(VENV)/dev.stamp ## Set up and run the whole test suite (ARGS are pytest's)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,11 +1,13 @@
 """A process's listening socket: inherited from a supervisor, or bound here."""
 
+import asyncio
 import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from control.errors import DrawbridgeError
 
@@ -43,13 +45,16 @@ def url_of(listening: socket.socket) -> str:
 @contextlib.asynccontextmanager
 async def serving(
     app: web.Application, listening: socket.socket, *, finish_s: float = 30.0
-) -> AsyncIterator[web.AppRunner]:
+) -> AsyncIterator[None]:
     """Serve ``app``; at the end stop accepting, then let requests under way finish.
 
     aiohttp's ``run_app`` closes the listener at SIGTERM at once, when readiness should still be
     able to say 503; here signals are the lifespan's business. Bodies are left as they were sent,
     and the handler of a client that went away is cancelled.
     """
+    under_way = _UnderWay()
+    app.middlewares.insert(0, under_way.count)
+    app.on_response_prepare.append(under_way.say_goodbye)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -60,6 +65,47 @@ async def serving(
     await runner.setup()
     try:
         await web.SockSite(runner, listening, backlog=_BACKLOG).start()
-        yield runner
+        yield
     finally:
+        for site in tuple(runner.sites):
+            await site.stop()
+        await app.shutdown()  # its event streams end now
+        await under_way.finished(finish_s)
         await runner.cleanup()
+
+
+class _UnderWay:
+    """The requests that are being handled.
+
+    aiohttp's runner waits for them too, but drops from then on what their clients still send, so
+    that an upload under way would never be whole.
+    """
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._closing = False
+        self._none = asyncio.Event()
+        self._none.set()
+
+    @web.middleware
+    async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Handle one request."""
+        self._open += 1
+        self._none.clear()
+        try:
+            return await handler(request)
+        finally:
+            self._open -= 1
+            if self._open == 0:
+                self._none.set()
+
+    async def say_goodbye(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """Have clients open another connection, elsewhere, for their next request."""
+        if self._closing:
+            response.force_close()
+
+    async def finished(self, within_s: float) -> None:
+        """Wait until there are none, at most ``within_s``."""
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none.wait(), within_s)

@@ -175,6 +175,8 @@ def outage(error: BaseException) -> str | None:  # noqa: PLR0911 - one answer fo
             | pg.CrashShutdownError()
         ):
             return "connection failed"
+        case pg.InternalClientError():
+            return "connection broken"  # asyncpg lost its place after a timeout on a frozen server
         case pg.InterfaceError() if "closed" in str(error) or "closing" in str(error):
             return "connection failed"
     return None

@@ -218,12 +218,12 @@ def test_spoilt_lp_is_refused_naming_the_line(text: str, where: str, message: st
 @pytest.mark.parametrize(
     ("value", "where"),
     [
-        ({}, ""),
-        ({"problem": {}}, "problem"),
+        ({}, "problem"),
+        ({"problem": {}}, "problem.format"),
         ({"problem": {"format": "sav", "content": ""}}, "problem.format"),
-        ({"problem": {"format": "mps"}}, "problem"),
+        ({"problem": {"format": "mps"}}, "problem.content"),
         ({"problem": {"format": "mps", "content": 3}}, "problem.content"),
-        ({"problem": {"format": "mps", "content": SMALL, "name": "x"}}, "problem"),
+        ({"problem": {"format": "mps", "content": SMALL, "name": "x"}}, "problem.name"),
         ({"problem": {"format": "network", "network": "roads"}}, "problem.format"),
         ({"problem": {"format": "lp", "content": "min\n x\n"}}, "line 2"),
     ],
@@ -244,7 +244,7 @@ def test_a_wrong_problem_is_refused_naming_the_field(value: dict[str, Any], wher
         ({"threads": 1.5}, "options.threads"),
         ({"seed": -1}, "options.seed"),
         ({"seed": 2**31}, "options.seed"),
-        ({"presolve": "off"}, "options"),
+        ({"presolve": "off"}, "options.presolve"),
     ],
 )
 def test_a_wrong_option_is_refused_naming_it(options: dict[str, Any], where: str) -> None:
