@@ -64,7 +64,7 @@ def test_a_million_empty_members_are_not_worth_unpacking() -> None:
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize("tail", [b"x", b"\0x", gzip.compress(b"x")[:5]])
+@pytest.mark.parametrize("tail", [b"x", b"\0x", gzip.compress(b"x", mtime=0)[:5]])
 def test_what_follows_a_gzip_must_be_one(tail: bytes) -> None:
     with pytest.raises(Problem) as caught:
         inflate(gzip.compress(b"data") + tail)
