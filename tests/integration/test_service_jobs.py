@@ -55,7 +55,9 @@ async def test_a_record_shows_live_progress(api: Served, family: str, part: str)
 
 
 @FAMILIES
-@pytest.mark.parametrize("run_id", ["nonsense", "01m7y2n3t3y84vnnx6kmefgvxz", "01M7Y2N3T3Y84VNNX6KMEFGVXZ"])
+@pytest.mark.parametrize(
+    "run_id", ["nonsense", "01m7y2n3t3y84vnnx6kmefgvxz", "01M7Y2N3T3Y84VNNX6KMEFGVXZ"]
+)
 @pytest.mark.parametrize("part", ["", "/status", "/result", "/events"])
 async def test_an_unknown_or_malformed_id_is_404(
     api: Served, family: str, run_id: str, part: str
