@@ -152,6 +152,27 @@ class JobsSection:
 
 
 @dataclass(frozen=True)
+class IdentitySection:
+    """Tokens that another issuer signs (JWT)."""
+
+    jwks_url: str = setting(
+        "DRAWBRIDGE_JWKS_URL",
+        "",
+        "where the issuer of JWTs publishes its keys; empty: JWTs are refused",
+        url("https", "http"),
+    )
+    jwt_issuer: str = setting("DRAWBRIDGE_JWT_ISSUER", "", "the claim `iss` that a JWT must have")
+    jwt_audience: str = setting(
+        "DRAWBRIDGE_JWT_AUDIENCE", "", "the claim `aud` that a JWT must have"
+    )
+    jwt_role_claim: str = setting(
+        "DRAWBRIDGE_JWT_ROLE_CLAIM",
+        "role",
+        "the claim that names viewer, operator or administrator",
+    )
+
+
+@dataclass(frozen=True)
 class LogSection:
     """Logs."""
 
@@ -198,6 +219,7 @@ class Config:
     service: ServiceSection = field(default_factory=ServiceSection)
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
+    identity: IdentitySection = field(default_factory=IdentitySection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)
     sources: Mapping[str, str] = field(default_factory=dict)

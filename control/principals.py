@@ -13,7 +13,7 @@ from typing import Self
 
 from control import sql
 from control.clock import Clock
-from control.errors import StoreUnavailable
+from control.errors import InvalidInput, StoreUnavailable
 from control.ids import new_id
 from control.stores.postgres import Database
 
@@ -26,6 +26,10 @@ UNKNOWN_S = 5.0
 REMEMBERED = 4096
 """How many keys, found and not found each, are remembered."""
 
+ADMIN_TOKEN, ANONYMOUS = "admin-token", "anonymous"
+"""What the bearer of the configured token is called, and a caller without any."""
+
+_OTHERS = (ADMIN_TOKEN, ANONYMOUS)
 _KEY = re.compile(r"dbk_[A-Za-z0-9_-]{43}")
 
 
@@ -86,7 +90,12 @@ class ApiKeys:
     async def create(
         self, name: str, role: Role, *, expires_at: datetime | None = None
     ) -> tuple[ApiKey, str]:
-        """A new key and its secret text, ``dbk_…``: 256 random bits that are stored nowhere."""
+        """A new key and its secret text, ``dbk_…``: 256 random bits that are stored nowhere.
+
+        Raises :class:`InvalidInput` for a name that would pass for another kind of caller.
+        """
+        if name in _OTHERS or name.startswith("jwt:"):
+            raise InvalidInput(f"{name!r} is what other callers are called", "NAME")
         secret = "dbk_" + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
         key = ApiKey(new_id(), name, role, secret[-4:], self._clock.now(), expires_at, None)
         await self._database.execute(
@@ -149,7 +158,7 @@ class Keyring:
         """
         digest = _digest(token)
         if self._admin is not None and hmac.compare_digest(digest, self._admin):
-            return Principal("admin-token", Role.ADMINISTRATOR)
+            return Principal(ADMIN_TOKEN, Role.ADMINISTRATOR)
         if _KEY.fullmatch(token) is None:
             return None
         memory = self._known.get(digest) or self._unknown.get(digest)

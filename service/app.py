@@ -10,6 +10,7 @@ from control.config import Config
 from control.health import dependencies
 from control.health.engine import Engine
 from control.health.probes import Probes
+from control.jwt_tokens import JwtVerifier
 from control.lifespan import Lifespan
 from control.principals import ApiKeys, Keyring
 from control.stores import redis
@@ -54,6 +55,7 @@ async def build(config: Config, life: Lifespan, *, clock: Clock | None = None) -
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
+    app[appkeys.JWT] = JwtVerifier(config.identity, clock) if config.identity.jwks_url else None
     app[appkeys.OPENAPI] = openapi.document(table, known)
     app[appkeys.CLOSING] = asyncio.Event()
     app[PROBES] = probes

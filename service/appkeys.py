@@ -5,6 +5,7 @@ import asyncio
 from aiohttp import web
 
 from control.config import ServiceSection
+from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
 from service.problems import Problem
 from worker.jobs.feed import EventFeed
@@ -16,6 +17,9 @@ JOBS = web.AppKey("jobs", JobStateManager)
 FEED = web.AppKey("feed", EventFeed)
 KINDS = web.AppKey("kinds", Kinds)
 KEYRING = web.AppKey("keyring", Keyring)
+JWT = web.AppKey[JwtVerifier | None]("jwt", object)  # type: ignore[arg-type]
+"""Where JWTs are taken; ``None`` where the configuration names no issuer."""
+
 OPENAPI = web.AppKey("openapi", bytes)
 """The OpenAPI document, as JSON."""
 

@@ -10,8 +10,9 @@ from enum import Enum
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from control.principals import Principal, Role
-from service.appkeys import CONFIG, KEYRING, PRINCIPAL
+from control.jwt_tokens import looks_like_jwt
+from control.principals import ANONYMOUS, Principal, Role
+from service.appkeys import CONFIG, JWT, KEYRING, PRINCIPAL
 from service.problems import FORBIDDEN, UNAUTHORISED, Problem
 from worker.jobs.job import JobRecord
 
@@ -33,8 +34,6 @@ _ROLE = {
 }
 _REALM = 'Bearer realm="drawbridge"'
 _BEARER = re.compile(r"Bearer +([!-~]+)", re.IGNORECASE)
-ANONYMOUS = "anonymous"
-"""Who submitted a job that came without a token."""
 
 
 def guarded(access: Access, handler: Handler) -> Handler:
@@ -81,10 +80,17 @@ async def _identified(request: web.Request) -> Principal | None:
     if header is None:
         return None
     token = _BEARER.fullmatch(header.strip())
-    principal = await request.app[KEYRING].identify(token[1]) if token else None
+    principal = await _principal(request, token[1]) if token else None
     if principal is None:
         raise _unauthorised("The token is not valid.", f'{_REALM}, error="invalid_token"')
     return principal
+
+
+async def _principal(request: web.Request, token: str) -> Principal | None:
+    verifier = request.app[JWT]
+    if verifier is not None and looks_like_jwt(token):
+        return await verifier.identify(token)
+    return await request.app[KEYRING].identify(token)
 
 
 def _jobs_are_open(request: web.Request) -> bool:

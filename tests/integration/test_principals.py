@@ -239,3 +239,9 @@ async def test_the_command(
     await run("create", "", "--role", "viewer", status=2)
     again = await asyncio.to_thread(CliRunner().invoke, command, ["revoke", made["id"]])
     assert isinstance(again.exception, InvalidInput)
+
+
+@pytest.mark.parametrize("name", ["anonymous", "admin-token", "jwt:ada"])
+async def test_no_key_passes_for_another_kind_of_caller(stored: ApiKeys, name: str) -> None:
+    with pytest.raises(InvalidInput, match="other callers"):
+        await stored.create(name, Role.OPERATOR)
