@@ -16,6 +16,7 @@ from worker.jobs.manager import JobStateManager
 from worker.reporter import Reporter
 from worker.run import ProcessRun, Run, TaskRun
 
+_NOT_STORED = JobError("NotStored", "Redis does not take the outcome of this job")
 LOST = "lost"
 """Why a run is stopped whose job belongs to another worker by now: nothing is reported."""
 
@@ -146,6 +147,18 @@ class Executor:
             except StoreUnavailable as error:
                 self._log.warning("outcome waits", reason=error.reason)
                 await pause.wait()
+                continue
+            except Exception:
+                # Not an outage: Redis takes this outcome at no time, so tell it that instead.
+                self._log.exception("outcome cannot be stored")
+                if outcome is not None and outcome.error == _NOT_STORED:
+                    return
+                outcome = Outcome(
+                    run_id=running.claim.run_id,
+                    token=running.claim.token,
+                    status=JobState.FAILED,
+                    error=_NOT_STORED,
+                )
                 continue
             status = outcome.status.value if outcome else "handed back"
             self._log.info("job ended" if held else "outcome refused", status=status)

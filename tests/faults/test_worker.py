@@ -4,6 +4,9 @@ import asyncio
 import signal
 from datetime import UTC, datetime
 
+from redis.asyncio import Redis
+
+from control import keys
 from tests.conftest import LiveStores
 from tests.faults.conftest import LEASE_S, Jobs, StartWorker
 from tests.processes import Replica
@@ -228,3 +231,15 @@ async def test_a_frozen_redis_longer_than_the_lease_does_not_run_a_job_twice(
         holder = one if holds(one, run_id) else two
         await holder.logged("job ended", run_id=run_id, status="failed", deadline_s=20)
     assert (await jobs.record(run_id)).attempt == 1
+
+
+async def test_a_spoilt_record_ends_its_own_run_only(
+    jobs: Jobs, worker: StartWorker, redis: Redis
+) -> None:
+    async with worker() as one:
+        spoilt = await jobs.submit("wait")
+        await jobs.event(spoilt, "progress")
+        await redis.set(keys.job(spoilt), "no hash")
+        await one.logged("outcome cannot be stored", run_id=spoilt, count=2)
+        after = await jobs.submit("echo")
+        await one.logged("job ended", run_id=after, status="completed")

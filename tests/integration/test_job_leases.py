@@ -124,3 +124,19 @@ async def test_a_cancelled_job_is_not_run_again_when_it_is_handed_back_or_lost(
         record = await jobs.get_job(accepted.run_id)
         assert record is not None
         assert record.status is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("part", ["spec", "payload"])
+async def test_a_job_of_bad_bytes_fails_and_harms_no_other(
+    jobs: JobStateManager, redis: Redis, part: str
+) -> None:
+    corrupt, healthy = [(await jobs.create_job(new())).run_id for _ in range(2)]
+    if part == "spec":
+        await redis.hset(keys.job(corrupt), "spec", b"\xff{")
+    else:
+        await redis.delete(keys.job(corrupt, "payload"))
+    await jobs.heartbeat("w1", [], join=True)
+    assert [claim.run_id for claim in await jobs.claim("w1", "io", 5)] == [healthy]
+    assert await redis.hget(keys.job(corrupt), "status") == b"failed"
+    listed = [record.run_id for record in (await jobs.list_jobs()).jobs]
+    assert listed == ([healthy] if part == "spec" else sorted([corrupt, healthy], reverse=True))

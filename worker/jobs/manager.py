@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from control import keys
+from control import keys, logs
 from control.clock import from_ms
 from control.errors import BridgeUp, InvalidInput
 from control.ids import is_id
@@ -50,6 +50,7 @@ _STATE = (
     b"max_attempts", b"progress", b"error", b"worker", b"drain_requeues",
 )  # fmt: skip
 _LOST = JobError("WorkerLost", "every worker that ran this job was lost, up to its last attempt")
+_CORRUPT = JobError("CorruptJob", "its record or its payload in Redis cannot be read")
 _encode = msgspec.json.encode
 
 
@@ -88,6 +89,7 @@ class JobStateManager:
     def __init__(self, redis: Redis, *, result_ttl_s: int, lease_s: float) -> None:
         self._redis: Any = redis  # bytes in, bytes out; redis-py types both ways
         self._run = Scripts(redis)
+        self._log = logs.get(__name__)
         self._ttl_ms = int(result_ttl_s * 1000)
         self._lease_ms = int(lease_s * 1000)
         self._accept = Batcher(self._accept_all, weight=lambda pair: len(pair[1]))
@@ -229,14 +231,19 @@ class JobStateManager:
             raise WorkerLost(f"worker {worker} has no lease")
         if answer == b"closed":
             raise BridgeUp("maintenance is on: no job is claimed")
-        return [
-            Claim(
-                run_id=run_id.decode(), token=token, attempt=attempt,
-                spec=msgspec.json.decode(spec, type=Spec),
-                payload=await _unpack(payload), checkpoint=checkpoint,
-            )
-            for run_id, token, attempt, spec, payload, checkpoint in answer
-        ]  # fmt: skip
+        claims = []
+        for row in answer:
+            try:
+                claims.append(await _claim(row))
+            except (msgspec.DecodeError, zlib.error, TypeError):
+                # Bytes that somebody else wrote, or lost: this job cannot run, the others can.
+                self._log.error("job is corrupt", run_id=row[0].decode())
+                await self.finish(
+                    Outcome(
+                        run_id=row[0].decode(), token=row[1], status=JobState.FAILED, error=_CORRUPT
+                    )
+                )
+        return claims
 
     async def heartbeat(self, worker: str, running: Iterable[str], *, join: bool = False) -> Beat:
         """Renew the worker's lease (``join``: take the first one).
@@ -322,12 +329,27 @@ class JobStateManager:
         return [answer == b"1" for answer in await self._run("progress", arguments)]
 
 
+async def _claim(row: Sequence[Any]) -> Claim:
+    run_id, token, attempt, spec, payload, checkpoint = row
+    return Claim(
+        run_id=run_id.decode(),
+        token=token,
+        attempt=attempt,
+        spec=msgspec.json.decode(spec, type=Spec),
+        payload=await _unpack(payload),
+        checkpoint=checkpoint,
+    )
+
+
 def _record(run_id: str, values: Sequence[bytes | None]) -> JobRecord | None:
     state = dict(zip(_STATE, values, strict=True))
     stored, status = state[b"spec"], state[b"status"]
     if stored is None or status is None:
         return None
-    spec = msgspec.json.decode(stored, type=Spec)
+    try:
+        spec = msgspec.json.decode(stored, type=Spec)
+    except msgspec.DecodeError:
+        return None
 
     def moment(name: bytes) -> Any:
         text = state[name]

@@ -13,8 +13,9 @@ redis.call('ZADD', workers, now + lease_ms, worker)
 
 local cancelled = {}
 for at = 4, #ARGV do
-  local job = redis.call('HMGET', job_key(ARGV[at]), 'cancel', 'worker')
-  if job[1] or job[2] ~= worker then cancelled[#cancelled + 1] = ARGV[at] end
+  -- A record that was spoilt must not cost the lease of all other jobs.
+  local job = redis.pcall('HMGET', job_key(ARGV[at]), 'cancel', 'worker')
+  if job.err or job[1] or job[2] ~= worker then cancelled[#cancelled + 1] = ARGV[at] end
 end
 
 local due = redis.call('ZRANGE', prefix .. 'due', 0, 0, 'WITHSCORES')
