@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +34,17 @@ async def wait_until(condition: Callable[[], Any], deadline_s: float = 30.0) -> 
             return found
         assert time.monotonic() < give_up, f"not so within {deadline_s:g} s: {condition}"
         await asyncio.sleep(0.02)
+
+
+async def wait_for(
+    ask: Callable[[], Awaitable[Any]], expected: object, deadline_s: float = 30.0
+) -> None:
+    """Ask until the answer is ``expected``. Raises :class:`AssertionError` after the deadline."""
+
+    async def so() -> bool:
+        return await ask() == expected
+
+    await wait_until(so, deadline_s)
 
 
 def clean_environment(**changes: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from control.cli.api_client import Api
 from control.config import Config, load
 from service.appkeys import CLOSING
 from tests.serving import MODEL, Served, served
+from tests.stack import wait_until
 from worker.jobs.job import Claim, JobError, JobState
 from worker.jobs.manager import Progress
 
@@ -76,9 +77,11 @@ async def run(api: Served, *arguments: object) -> tuple[int | None, str, str]:
 
 async def claimed(api: Served) -> Claim:
     """The job that a command has just submitted, as soon as it is there."""
-    async with asyncio.timeout(WITHIN_S):
-        while not (await api.jobs.list_jobs(status=JobState.QUEUED)).jobs:
-            await asyncio.sleep(0.02)  # a poll with a deadline
+
+    async def queued() -> bool:
+        return bool((await api.jobs.list_jobs(status=JobState.QUEUED)).jobs)
+
+    await wait_until(queued, WITHIN_S)
     return await api.claim()
 
 

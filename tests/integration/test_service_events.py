@@ -12,6 +12,7 @@ from control import keys
 from service import sse
 from service.appkeys import CLOSING
 from tests.serving import Served, problem, served
+from tests.stack import wait_for
 from worker.jobs.job import Claim, JobState
 from worker.jobs.manager import Progress
 
@@ -165,8 +166,7 @@ async def test_a_client_that_leaves_is_forgotten(api: Served, redis) -> None:
             await anext(read(response))
             assert dict(await redis.pubsub_numsub(channel)) == {channel: 1}
             response.close()
-        while dict(await redis.pubsub_numsub(channel)) != {channel: 0}:
-            await asyncio.sleep(0.01)  # a poll with a deadline: Redis tells nobody of this
+        await wait_for(lambda: redis.pubsub_numsub(channel), [(channel, 0)])
 
 
 async def test_streams_end_when_the_service_stops(api: Served) -> None:

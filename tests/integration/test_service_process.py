@@ -11,6 +11,7 @@ import aiohttp
 
 from tests.processes import Replica, replica
 from tests.serving import MODEL, MPS
+from tests.stack import wait_for
 
 WITHIN_S = 20
 NOWHERE = {
@@ -39,11 +40,9 @@ async def test_sigterm_says_so_on_ready_and_serves_on(stores, redis) -> None:
     settings = {"DRAWBRIDGE_DRAIN_DELAY_S": "60"}
     async with replica("service", stores.environment, **settings) as service:
         async with aiohttp.ClientSession(await url_of(service)) as http, asyncio.timeout(WITHIN_S):
-            while (await status(http, "/ready")) != 200:
-                await asyncio.sleep(0.05)  # a poll with a deadline: checks take their time
+            await wait_for(lambda: status(http, "/ready"), 200)
             service.send(signal.SIGTERM)
-            while (await status(http, "/ready")) != 503:
-                await asyncio.sleep(0.01)
+            await wait_for(lambda: status(http, "/ready"), 503)
             async with http.post("/optimize", data=MODEL, headers=MPS) as response:
                 assert response.status == 202
                 events = (await response.json())["links"]["events"]
