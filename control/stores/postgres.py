@@ -144,7 +144,7 @@ def guard() -> Iterator[None]:
     """
     try:
         yield
-    except (pg.PostgresError, pg.InterfaceError, OSError) as error:
+    except (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, OSError) as error:
         reason = outage(error)
         if reason is None:
             raise
@@ -173,10 +173,11 @@ def outage(error: BaseException) -> str | None:  # noqa: PLR0911 - one answer fo
             | pg.PostgresConnectionError()
             | pg.AdminShutdownError()
             | pg.CrashShutdownError()
+            # The server's last word came while the connection was idle: asyncpg is still in the
+            # middle of it, and the next query finds it busy.
+            | pg.InternalClientError()
         ):
             return "connection failed"
-        case pg.InternalClientError():
-            return "connection broken"  # asyncpg lost its place after a timeout on a frozen server
         case pg.InterfaceError() if "closed" in str(error) or "closing" in str(error):
             return "connection failed"
     return None

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 
+import asyncpg
 import pytest
 from click.testing import CliRunner
 
@@ -195,3 +196,9 @@ async def test_closing_a_pool_of_a_frozen_server_has_an_end(stores: LiveStores) 
                 stores.freeze("postgres")
     finally:
         stores.thaw("postgres")
+
+
+def test_a_query_on_a_connection_that_just_died_is_an_outage() -> None:
+    """What asyncpg raises where a server's last word came while the connection was idle."""
+    with pytest.raises(StoreUnavailable, match="connection failed"), postgres.guard():
+        raise asyncpg.InternalClientError("cannot switch to state 11; another operation (2)")
