@@ -77,7 +77,10 @@ class Database:
                 yield loan
             except BaseException as error:
                 if outage(error) is not None:
-                    loan.terminate()  # else the release waits for an answer that will not come
+                    # Else the release waits for an answer that will not come. A connection that
+                    # broke may have gone back to the pool by itself.
+                    with contextlib.suppress(pg.InterfaceError):
+                        loan.terminate()
                 raise
             finally:
                 await self._pool.release(loan, timeout=self._connect_s)
