@@ -127,7 +127,17 @@ class Interruptions:
         return not self.stop.is_set()
 
 
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the loop has to say, but for connections that nobody waits for any more.
+
+    A probe that is cancelled while it connects leaves a refused connection to the loop.
+    """
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)
+
+
 async def _up(request: Request, plan: Plan, config: Config, environ: Mapping[str, str]) -> None:
+    asyncio.get_running_loop().set_exception_handler(_complain)
     interruptions = Interruptions()
     folder = DataFolder(request.folder)
     try:
