@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from control.errors import ConfigError
-from control.settings import Setting, flag, masked, number, one_of, setting, size, url, whole, words
+from control.settings import (
+    Setting,
+    flag,
+    masked,
+    names,
+    number,
+    one_of,
+    path,
+    setting,
+    size,
+    url,
+    whole,
+    words,
+)
 
 PREFIX = "DRAWBRIDGE_"
 
@@ -88,6 +101,12 @@ class ServiceSection:
         "what callers without a token may do: jobs (submit, read, cancel such jobs) or none",
         one_of("jobs", "none"),
     )
+    app_status_base: str = setting(
+        "DRAWBRIDGE_APP_STATUS_BASE",
+        "/base-pricing/api/v1",
+        "path under which the six app-status routes are served",
+        path,
+    )
     admin_token: str = setting(
         "DRAWBRIDGE_ADMIN_TOKEN",
         "",
@@ -148,6 +167,24 @@ class JobsSection:
         86_400,
         "seconds that a finished job and its result stay in Redis",
         whole(1, 31_536_000),
+    )
+
+
+@dataclass(frozen=True)
+class ControlSection:
+    """The control plane."""
+
+    flags: tuple[str, ...] = setting(
+        "DRAWBRIDGE_FLAGS",
+        (),
+        "flags beside app_maintenance and app_data_ingestion, by name; the same for every instance",
+        names,
+    )
+    secret: str = setting(
+        "DRAWBRIDGE_SECRET",
+        "",
+        "signs the tokens that let operators pass a raised bridge; empty: there are none",
+        secret=True,
     )
 
 
@@ -219,6 +256,7 @@ class Config:
     service: ServiceSection = field(default_factory=ServiceSection)
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
+    control: ControlSection = field(default_factory=ControlSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)

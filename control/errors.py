@@ -22,6 +22,10 @@ class BridgeUp(DrawbridgeError):
     """Maintenance is on: nothing is accepted or claimed."""
 
 
+class ControlStateStale(DrawbridgeError):
+    """What the flags are is not known well enough right now to let work in."""
+
+
 class InvalidInput(DrawbridgeError):
     """What the caller sent is well-formed but wrong.
 

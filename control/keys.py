@@ -10,6 +10,9 @@ from dataclasses import dataclass
 JOBS = "drawbridge:{jobs}:"
 """What the keys of the job engine begin with; the scripts get it as ``KEYS[1]``."""
 
+CONTROL = "drawbridge:{control}:"
+"""What the keys of the control plane begin with."""
+
 LANES = ("cpu", "io")
 """CPU-bound kinds and asynchronous kinds wait in queues of their own."""
 
@@ -40,6 +43,55 @@ class Key:
 
 INVENTORY = (
     Key(JOBS + "flags", "hash", "permanent", "control.flags", "the flags as the scripts read them"),
+    Key(
+        "app_status:<flag>",
+        "string",
+        "permanent",
+        "control.flags",
+        "one flag, `true` or `false`, for readers beside Drawbridge",
+    ),
+    Key(
+        "app_status:debounce:<flag>",
+        "string",
+        "2 s",
+        "control.flags",
+        "the command that changed the flag last",
+    ),
+    Key(
+        CONTROL + "command:<command_id>",
+        "string",
+        "5 s while it is carried out, then 60 s",
+        "control.flags",
+        "the instance that carries a command out, then the event that answered it",
+    ),
+    Key(
+        CONTROL + "command:<command_id>:told",
+        "string",
+        "0.5 s",
+        "control.flags",
+        "that the answer to a command was just repeated",
+    ),
+    Key(
+        CONTROL + "leases",
+        "zset",
+        "a minute after the last report",
+        "control.flags",
+        "live instances by the millisecond their lease ends",
+    ),
+    Key(
+        CONTROL + "reports",
+        "hash",
+        "a minute after the last report",
+        "control.flags",
+        "what each instance last reported",
+    ),
+    Key(
+        CONTROL + "began",
+        "string",
+        "a minute after the last report",
+        "control.flags",
+        "the millisecond since which the roll of instances is whole",
+    ),
     Key(
         JOBS + "queue:<lane>:<priority>",
         "stream",
@@ -137,6 +189,9 @@ def job(run_id: str, part: str = "") -> str:
 
 
 FLAGS = JOBS + "flags"
+LEASES = CONTROL + "leases"
+REPORTS = CONTROL + "reports"
+BEGAN = CONTROL + "began"
 DUE = JOBS + "due"
 WORKERS = JOBS + "workers"
 KINDS = JOBS + "kinds"
@@ -146,6 +201,31 @@ CANCEL_CHANNEL = JOBS + "cancel"
 
 DUE_CHANNEL = JOBS + "due"
 """Carries the millisecond at which a newly scheduled job is due, if it is the earliest."""
+
+
+COMMANDS_CHANNEL = "drawbridge:commands"
+"""Carries commands; every instance listens, one carries each out."""
+
+EVENTS_CHANNEL = "drawbridge:events"
+"""Carries the whole document after each change, and its position each second."""
+
+REPLICAS_CHANNEL = "drawbridge:replicas"
+"""Carries the report of an instance whose state changed, for whoever waits for the fleet."""
+
+
+def status(flag: str) -> str:
+    """One flag, for readers beside Drawbridge."""
+    return f"app_status:{flag}"
+
+
+def debounce(flag: str) -> str:
+    """While it exists, the flag may not change again."""
+    return f"app_status:debounce:{flag}"
+
+
+def command(command_id: str) -> str:
+    """Who carries a command out, then its answer."""
+    return f"{CONTROL}command:{command_id}"
 
 
 def events_channel(run_id: str) -> str:

@@ -122,3 +122,19 @@ def url(*schemes: str) -> Callable[[str], str]:
 def words(text: str) -> tuple[str, ...]:
     """Words divided by commas or blanks."""
     return tuple(text.replace(",", " ").split())
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names in small letters, digits and underscores, divided by commas or blanks."""
+    found = words(text)
+    for name in found:
+        if re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name) is None:
+            raise ValueError(f"must be names such as beta_search, not {name!r}")
+    return found
+
+
+def path(text: str) -> str:
+    """The path of a URL, without a slash at its end."""
+    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", text) is None:
+        raise ValueError(f"must be a path such as /status/v1, not {text!r}")
+    return text.rstrip("/")

@@ -4,12 +4,16 @@ redis-py re-subscribes silently after a lost connection, and what was published 
 So this reads the confirmations too: the first one of every connection calls each listener's
 ``resync``, which re-reads the truth. A PING each second proves that the link still carries; where
 the answer stays away, the connection is dropped and made anew.
+
+Messages keep their order on the link. So the answer to a PING proves that whatever was published
+before the PING was *sent* has been handled; when the answer is read proves nothing, for a process
+that was held finds an old answer waiting.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -44,8 +48,14 @@ class Subscriber:
         self._resyncing: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
         self._log = logs.get(__name__)
+        self._on_proof: list[Callable[[], None]] = []
         self.fresh_at: float | None = None
-        """Monotonic seconds of the last proof that the link carries; ``None`` before the first."""
+        """Nothing published before this moment (monotonic seconds) was missed or is unread;
+        ``None`` before the first proof."""
+
+    def on_proof(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called whenever :attr:`fresh_at` has moved."""
+        self._on_proof.append(tell)
 
     async def run(self) -> None:
         """Listen for ever, reconnecting with capped and jittered backoff."""
@@ -115,26 +125,29 @@ class Subscriber:
             message = await pubsub.get_message(timeout=max(0.001, wait))
             now = loop_time()
             if message is not None:
-                # Any byte from the server proves the link, so a flood of messages is no silence.
-                self.fresh_at, awaiting = now, False
+                # Any byte from the server shows that the link carries: a flood is no silence.
+                awaiting = False
                 self._handle(message)
             elif awaiting and now >= answer_due:
                 raise TimeoutError("no answer on the subscription")
             if not awaiting and now >= next_ping:
-                await asyncio.wait_for(pubsub.ping(), PONG_WITHIN_S)
+                await asyncio.wait_for(pubsub.ping(repr(now)), PONG_WITHIN_S)
                 next_ping, answer_due, awaiting = now + PING_EVERY_S, now + PONG_WITHIN_S, True
 
     def _handle(self, message: dict[str, object]) -> None:
         kind, channel, data = message["type"], message["channel"], message["data"]
+        if kind == "pong" and isinstance(data, bytes):
+            if not self._resyncing:
+                self._prove(float(data))
+            return
         if not isinstance(channel, bytes):
             return
         listeners = self._listeners.get(channel, ())
         if kind == "subscribe":
             if confirmed := self._confirmed.get(channel):
                 confirmed.set()
-            for listener in listeners:
-                if listener.resync is not None:
-                    self._start(listener.resync())
+            resyncs = [listener.resync() for listener in listeners if listener.resync is not None]
+            self._start(resyncs)
         elif kind == "message" and isinstance(data, bytes):
             for listener in tuple(listeners):
                 try:
@@ -142,14 +155,21 @@ class Subscriber:
                 except Exception:
                     self._log.exception("a listener failed", channel=channel.decode())
 
-    def _start(self, resync: Awaitable[None]) -> None:
+    def _start(self, resyncs: Sequence[Awaitable[None]]) -> None:
+        """Re-read what may have been missed; until that is done, no answer proves anything."""
+
         async def guarded() -> None:
-            try:
-                await resync
-            except Exception as error:
-                # The next confirmation or the listener's own heartbeat tries again.
-                self._log.warning("resynchronisation failed", reason=type(error).__name__)
+            for outcome in await asyncio.gather(*resyncs, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    # The next confirmation or the listener's own heartbeat tries again.
+                    self._log.warning("resynchronisation failed", reason=type(outcome).__name__)
 
         task = asyncio.create_task(guarded())
         self._resyncing.add(task)
         task.add_done_callback(self._resyncing.discard)
+
+    def _prove(self, at: float) -> None:
+        if self.fresh_at is None or at > self.fresh_at:
+            self.fresh_at = at
+            for tell in self._on_proof:
+                tell()

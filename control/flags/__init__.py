@@ -1,0 +1,1 @@
+"""Flags: what operators switch for the whole fleet, and how every instance comes to know it."""

@@ -1,0 +1,196 @@
+"""Carries commands out: claim, debounce, commit in PostgreSQL, then project and announce.
+
+Every instance has one. Of those that hear a command one claims it; what it does is safe to do
+twice, because PostgreSQL grants each command id once.
+"""
+
+import asyncio
+import contextlib
+import math
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+
+from control import keys, logs
+from control.clock import Clock
+from control.errors import StoreUnavailable
+from control.flags import audit, commands, events
+from control.flags.commands import BadCommand, Command
+from control.flags.ledger import Ledger
+from control.flags.outcome import Outcome, Verdict
+from control.flags.projection import Projection, texts
+from control.flags.replica import Replica
+from control.stores.redis import guard
+from control.stores.scripts import Script
+
+DEBOUNCE_S = 2.0
+CLAIM_S = 5.0
+"""How long a command belongs to who claimed it; then another may try."""
+
+ANSWER_KEPT_S = 60
+QUIET_S = 0.5
+BACKLOG = 1024
+
+Via = Literal["channel", "local"]
+
+
+class Controller:
+    """The commands of one instance."""
+
+    def __init__(
+        self,
+        instance: str,
+        *,
+        redis: Redis,
+        ledger: Ledger,
+        projection: Projection,
+        replica: Replica,
+        clock: Clock,
+    ) -> None:
+        self._instance = instance
+        self._redis: Any = redis
+        self._claim = Script(redis, texts()["claim"])
+        self._release = Script(redis, texts()["release"])
+        self._ledger = ledger
+        self._projection = projection
+        self._replica = replica
+        self._clock = clock
+        self._waiting: asyncio.Queue[Command] = asyncio.Queue(BACKLOG)
+        self._changed_at: dict[str, tuple[float, str]] = {}
+        self._log = logs.get(__name__)
+
+    def heard(self, message: bytes) -> None:
+        """Take a message of the channel; what is no command is logged and dropped."""
+        try:
+            command = commands.parse(message)
+        except BadCommand as error:
+            self._log.warning("command dropped", reason=str(error)[:300], size=len(message))
+            return
+        try:
+            self._waiting.put_nowait(command)
+        except asyncio.QueueFull:
+            self._log.warning("command dropped", reason="too many are waiting", id=command.id)
+
+    async def run(self) -> None:
+        """Carry out what was heard, one after the other, for ever."""
+        while True:
+            command = await self._waiting.get()
+            try:
+                await self._perhaps_carry_out(command)
+            except StoreUnavailable as error:
+                # Redis went away: the publisher hears nothing and sends it again.
+                self._log.warning("command abandoned", id=command.id, reason=error.reason)
+            except Exception:
+                self._log.exception("command failed", id=command.id)
+
+    async def carry_out(
+        self,
+        command: Command,
+        *,
+        via: Via = "local",
+        debounced: bool = True,
+        offline: bool = False,
+    ) -> Outcome:
+        """Do what ``command`` asks, whoever heard it, and announce what became of it.
+
+        ``debounced=False`` is for what Drawbridge itself does, such as a window's edge.
+        ``offline`` leaves Redis alone: PostgreSQL's notification carries the change. Does not
+        raise where a store is away; the verdict tells.
+        """
+        too_soon = self._too_soon_here if offline else self._too_soon
+        wait_s = await too_soon(command) if debounced else None
+        if wait_s is not None:
+            outcome = await self._debounced(command, wait_s, via)
+        else:
+            outcome = await self._commit(command, via)
+            if debounced and not outcome.done:
+                await self._allow(command, offline=offline)
+        self._replica.apply(outcome.document, "commit")
+        if not offline:
+            await self._announce(outcome)
+        return outcome
+
+    async def _perhaps_carry_out(self, command: Command) -> None:
+        key = keys.command(command.id)
+        verdict = await self._claim(
+            [key, key + ":told"],
+            [self._instance, int(CLAIM_S * 1000), keys.EVENTS_CHANNEL, int(QUIET_S * 1000)],
+        )
+        if verdict == b"taken":
+            await self.carry_out(command, via="channel")
+
+    async def _commit(self, command: Command, via: Via) -> Outcome:
+        try:
+            return await self._ledger.commit(command, source=via)
+        except StoreUnavailable as error:
+            detail = str(error)
+        audit.log_unrecorded(command, Verdict.UNAVAILABLE, source=via, detail=detail)
+        return self._unchanged(command, Verdict.UNAVAILABLE, detail)
+
+    async def _debounced(self, command: Command, wait_s: float, via: Via) -> Outcome:
+        detail = f"{command.flag} has just changed; try again in {wait_s:.1f} s"
+        try:
+            outcome = await self._ledger.record(
+                command, Verdict.DEBOUNCED, source=via, detail=detail
+            )
+        except StoreUnavailable:
+            audit.log_unrecorded(command, Verdict.DEBOUNCED, source=via, detail=detail)
+            outcome = self._unchanged(command, Verdict.DEBOUNCED, detail)
+        return Outcome(
+            command_id=command.id,
+            verdict=outcome.verdict,
+            document=outcome.document,
+            detail=outcome.detail or detail,
+            retry_after_s=wait_s,
+        )
+
+    def _unchanged(self, command: Command, verdict: Verdict, detail: str) -> Outcome:
+        document = self._replica.document
+        return Outcome(command_id=command.id, verdict=verdict, document=document, detail=detail)
+
+    async def _announce(self, outcome: Outcome) -> None:
+        """Project and publish. What cannot be now, the beacon does."""
+        event = events.of_outcome(outcome, self._clock.now())
+        try:
+            if outcome.document.epoch:
+                await self._projection.write(outcome.document, event)
+            else:  # PostgreSQL was never reached: there is nothing to project
+                await self._projection.say(event)
+            with guard():
+                await self._redis.set(keys.command(outcome.command_id), event, ex=ANSWER_KEPT_S)
+        except StoreUnavailable as error:
+            self._log.warning("not announced", reason=error.reason, id=outcome.command_id)
+
+    async def _too_soon(self, command: Command) -> float | None:
+        """Seconds until the flag may change again; ``None`` if it may now, which it then has."""
+        key = keys.debounce(command.flag)
+        try:
+            with guard():
+                taken = await self._redis.set(key, command.id, nx=True, px=int(DEBOUNCE_S * 1000))
+                if not taken:
+                    asked = self._redis.pipeline(transaction=True).get(key).pttl(key)
+                    holder, left_ms = await asked.execute()
+        except StoreUnavailable:
+            return await self._too_soon_here(command)
+        # The same command once more is let through: the ledger knows what became of it.
+        if taken or holder == command.id.encode():
+            self._changed_at[command.flag] = (self._clock.monotonic(), command.id)
+            return None
+        return max(0.001, float(left_ms) / 1000)
+
+    async def _too_soon_here(self, command: Command) -> float | None:
+        """The same from memory, while Redis is away."""
+        now = self._clock.monotonic()
+        at, holder = self._changed_at.get(command.flag, (-math.inf, ""))
+        if holder != command.id and now - at < DEBOUNCE_S:
+            return at + DEBOUNCE_S - now
+        self._changed_at[command.flag] = (now, command.id)
+        return None
+
+    async def _allow(self, command: Command, *, offline: bool) -> None:
+        """The command changed nothing, so the next one need not wait."""
+        self._changed_at.pop(command.flag, None)
+        if offline:
+            return
+        with contextlib.suppress(StoreUnavailable):  # it runs out by itself
+            await self._release([keys.debounce(command.flag)], [command.id])

@@ -1,0 +1,305 @@
+"""The truth of the flags, in PostgreSQL: every change and its audit row in one short transaction.
+
+Whoever writes locks the one row of ``drawbridge.flags_state`` first. That puts all changes in one
+order, makes the positions and the audit's numbers gapless, and lets one command id count once.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+
+from control import sql
+from control.clock import Clock
+from control.errors import StoreUnavailable
+from control.flags import audit, commands
+from control.flags.audit import AuditRow
+from control.flags.commands import Command
+from control.flags.document import DECLARED, INACTIVE, Document, Flag
+from control.flags.outcome import Outcome, Verdict
+from control.stores.postgres import Connection, Database, outage
+
+WAIT_S = 1.5
+"""The longest wait for one statement; a little more than the server's own limit for locks."""
+
+
+class _Unsettled(StoreUnavailable):
+    """The connection broke in a transaction: whether that was committed is not known."""
+
+
+class _Truth(NamedTuple):
+    """What the database holds, read under the lock. ``seen``: the row of the same command id."""
+
+    document: Document
+    audit_seq: int
+    audit_hash: bytes
+    seen: Any = None
+
+    def row(self, at: datetime, **fields: Any) -> AuditRow:
+        """The next audit row; unless ``fields`` say otherwise, the position stays."""
+        epoch, version = self.document.position
+        place = {"seq": self.audit_seq + 1, "at": at, "epoch": epoch, "version": version}
+        return AuditRow(**{**place, **fields})
+
+
+class _Entry(NamedTuple):
+    """What is to be written: the audit row, its command's digest, and the flag if it changes."""
+
+    row: AuditRow
+    digest: bytes | None = None
+    flag: Flag | None = None
+
+
+class Ledger:
+    """Reads and changes the flags. ``flags`` are those declared beside the two that always are.
+
+    Every method raises :class:`StoreUnavailable` where PostgreSQL is away or busy for long;
+    nothing is half done then.
+    """
+
+    def __init__(self, database: Database, flags: Sequence[str], clock: Clock) -> None:
+        self._database = database
+        self._declared = tuple(dict.fromkeys((*DECLARED, *flags)))
+        self._clock = clock
+        self._queries = sql.queries("flags")
+
+    async def read(self) -> Document:
+        """The flags as they are. A declared flag that has no row yet is inactive."""
+        async with self._database.acquire() as connection:
+            rows = await connection.fetch(self._queries["read"], self._declared, timeout=WAIT_S)
+        return self._document(rows)
+
+    async def commit(self, command: Command, *, source: str) -> Outcome:
+        """Carry out ``command``, or say why not; either way with its audit row.
+
+        The verdict is applied, unchanged, conflict or refused. A command id seen before gives its
+        recorded verdict again (and the flags as they are now), or ``KEY_REUSED`` where it belongs
+        to another command; neither adds a row.
+        """
+        return await self._attempt(command, source, self._judge)
+
+    async def record(
+        self, command: Command, verdict: Verdict, *, source: str, detail: str = ""
+    ) -> Outcome:
+        """Enter an attempt that came to nothing, such as a debounced one. See :meth:`commit`."""
+        if verdict is Verdict.APPLIED:
+            raise ValueError("only commit applies a command")
+        return await self._attempt(command, source, lambda *_: (verdict, detail))
+
+    async def note(
+        self, action: str, *, actor: str, reason: str | None, request_id: str | None, subject: str
+    ) -> None:
+        """Enter something else that people must account for, such as ``bypass issued``."""
+
+        def entry(truth: _Truth, now: datetime) -> _Entry:
+            row = truth.row(
+                now,
+                actor=actor,
+                action=action,
+                reason=reason,
+                request_id=request_id,
+                source="note",
+                outcome="noted",
+                detail=subject,
+            )
+            return _Entry(row)
+
+        await self._enter(entry)
+
+    async def renew_epoch(self, *, above: int = 0) -> Document:
+        """Begin a new order of changes, later than all before: for a truth that went back in time.
+
+        A restored backup is older than what Redis and the instances hold. ``above`` is the epoch
+        that they hold; where the truth is above it already, nothing happens.
+        """
+
+        def entry(truth: _Truth, now: datetime) -> _Entry | None:
+            if 0 < above < truth.document.epoch:
+                return None
+            row = truth.row(
+                now,
+                actor="drawbridge",
+                action="renew epoch",
+                source="ledger",
+                outcome="renewed",
+                detail=f"the epoch was {truth.document.epoch}",
+                epoch=max(int(now.timestamp() * 1000), truth.document.epoch + 1, above + 1),
+            )
+            return _Entry(row)
+
+        truth, written = await self._enter(entry)
+        if written is None:
+            return truth.document
+        return msgspec.structs.replace(truth.document, epoch=written.row.epoch)
+
+    async def _attempt(
+        self,
+        command: Command,
+        source: str,
+        judge: Callable[[Command, Document, datetime], tuple[Verdict, str]],
+    ) -> Outcome:
+        def entry(truth: _Truth, now: datetime) -> _Entry | None:
+            if truth.seen is not None:
+                return None
+            return _entry(command, source, truth, judge(command, truth.document, now), now)
+
+        truth, written = await self._enter(entry, command.id)
+        if written is None:
+            return _again(command, source, truth)
+        row, document = written.row, truth.document
+        if written.flag is not None:
+            flags = {**document.flags, command.flag: written.flag}
+            document = Document(row.epoch, row.version, flags)
+        verdict = Verdict(row.outcome)
+        return Outcome(command_id=command.id, verdict=verdict, document=document, detail=row.detail)
+
+    def _judge(self, command: Command, document: Document, now: datetime) -> tuple[Verdict, str]:
+        """What becomes of a command that nobody has seen before, and why."""
+        if command.flag not in self._declared:
+            return Verdict.REFUSED, f"there is no flag {command.flag}"
+        if command.until is not None and command.until <= now:
+            return Verdict.REFUSED, "until is in the past"
+        expected = (command.expected_epoch, command.expected_version)
+        actual = document.position
+        if any(wish not in (None, is_) for wish, is_ in zip(expected, actual, strict=True)):
+            return Verdict.CONFLICT, f"the flags have changed: they are at {actual}"
+        before = document.flag(command.flag)
+        if commands.changed(before, command, now) == before:
+            return Verdict.UNCHANGED, ""
+        return Verdict.APPLIED, ""
+
+    async def _enter(
+        self, entry: Callable[[_Truth, datetime], _Entry | None], command_id: str | None = None
+    ) -> tuple[_Truth, _Entry | None]:
+        """Write what ``entry`` makes of the truth, and log it: the truth before, what was written.
+
+        Where the answer to COMMIT was lost, a new connection looks whether the row is there.
+        """
+        written: _Entry | None = None
+        try:
+            async with self._locked() as connection:
+                truth = await self._truth(connection, command_id)
+                written = entry(truth, self._clock.now())
+                if written is not None:
+                    written = await self._append(connection, written, truth.audit_hash)
+        except _Unsettled:
+            if written is None or not await self._holds(written.row):
+                raise
+        if written is not None:
+            audit.log_row(written.row)
+        return truth, written
+
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[Connection]:
+        """A transaction that holds the flags; committed at the end of the block.
+
+        After any error its connection is dropped, which undoes it at once.
+        """
+        committing = False
+        async with self._database.acquire() as connection:
+            try:
+                await connection.execute(self._queries["lock"], timeout=WAIT_S)
+                yield connection
+                committing = True
+                await connection.execute(self._queries["commit"], timeout=WAIT_S)
+            except BaseException as error:
+                with contextlib.suppress(asyncpg.InterfaceError):
+                    connection.terminate()
+                if isinstance(
+                    error,
+                    asyncpg.LockNotAvailableError | asyncpg.IdleInTransactionSessionTimeoutError,
+                ):
+                    raise StoreUnavailable("database", "timeout") from error
+                reason = outage(error)
+                if reason is not None and (committing or not isinstance(error, TimeoutError)):
+                    raise _Unsettled("database", reason) from error
+                raise
+
+    async def _truth(self, connection: Connection, command_id: str | None) -> _Truth:
+        rows = await connection.fetch(
+            self._queries["read_for_change"], self._declared, command_id, timeout=WAIT_S
+        )
+        document = self._document(rows)
+        first = rows[0]
+        seen = first if first["seen_outcome"] is not None else None
+        return _Truth(document, first["audit_seq"], first["audit_hash"], seen)
+
+    async def _append(self, connection: Connection, entry: _Entry, previous: bytes) -> _Entry:
+        """Send the row and what it changes; the entry with its hash."""
+        values = audit.columns(entry.row, entry.digest)
+        own = audit.link(previous, values)
+        seq, _, *rest = values
+        flag = entry.flag or INACTIVE
+        await connection.execute(
+            self._queries["append"],
+            *(seq, entry.row.at, *rest, previous, own, entry.flag is not None),
+            *(flag.is_active, flag.changed_at, flag.changed_by),
+            *(flag.reason, flag.until, flag.mode),
+            timeout=WAIT_S,
+        )
+        return entry._replace(row=msgspec.structs.replace(entry.row, hash=own.hex()))
+
+    async def _holds(self, row: AuditRow) -> bool:
+        """Whether ``row`` was committed. Waits for the lock: its own transaction may still end."""
+        async with self._locked() as connection:
+            found: bool | None = await connection.fetchval(
+                self._queries["holds"], row.seq, bytes.fromhex(row.hash), timeout=WAIT_S
+            )
+        return found is not None
+
+    def _document(self, rows: Sequence[asyncpg.Record]) -> Document:
+        if not rows:
+            raise StoreUnavailable("database", "drawbridge.flags_state has lost its row")
+        flags = dict.fromkeys(self._declared, INACTIVE)
+        for row in rows:
+            if row["name"] is not None:
+                flags[row["name"]] = Flag(
+                    is_active=row["is_active"],
+                    changed_at=row["changed_at"],
+                    changed_by=row["changed_by"],
+                    reason=row["reason"],
+                    until=row["until"],
+                    mode=row["mode"],
+                )
+        return Document(rows[0]["epoch"], rows[0]["version"], flags)
+
+
+def _entry(
+    command: Command, source: str, truth: _Truth, judged: tuple[Verdict, str], now: datetime
+) -> _Entry:
+    """What is written of a command that was judged so."""
+    verdict, detail = judged
+    applied = verdict is Verdict.APPLIED
+    before = after = truth.document.flags.get(command.flag)
+    if applied:
+        after = commands.changed(before or INACTIVE, command, now)
+    row = truth.row(
+        now,
+        actor=command.actor,
+        action=audit.action(command, before),
+        flag=command.flag,
+        before=before,
+        after=after,
+        reason=command.reason,
+        command_id=command.id,
+        request_id=command.request_id,
+        source=source,
+        outcome=verdict.value,
+        detail=detail,
+        version=truth.document.version + applied,
+    )
+    return _Entry(row, command.digest(), after if applied else None)
+
+
+def _again(command: Command, source: str, truth: _Truth) -> Outcome:
+    """The outcome of a command whose id has a row already."""
+    seen = truth.seen
+    if seen["seen_digest"] == command.digest():
+        verdict, detail = Verdict(seen["seen_outcome"]), seen["seen_detail"]
+    else:
+        verdict, detail = Verdict.KEY_REUSED, "another command had this id"
+        audit.log_unrecorded(command, verdict, source=source, detail=detail)
+    return Outcome(command_id=command.id, verdict=verdict, document=truth.document, detail=detail)

@@ -1,0 +1,55 @@
+#!lua flags=allow-oom
+-- Project a document, if Redis lacks it or has an older or damaged one, and say so.
+--
+-- KEYS: the hash that the job engine's gate reads, then `app_status:<flag>` for each flag
+-- ARGV: epoch, version, document, channel, event, then for each flag its name and 'true' or 'false'
+-- The event, where it is not '', is published in any case: somebody waits for it. Otherwise the
+-- document's own event, ARGV[6], is published if the projection was mended; then the flags follow.
+-- Returns { 'written' | 'same' | 'newer', epoch, version } with the position that Redis had.
+
+local hash, channel, answer, repeated = KEYS[1], ARGV[4], ARGV[5], ARGV[6]
+local epoch, version = tonumber(ARGV[1]), tonumber(ARGV[2])
+local FIRST = 7
+
+local had = redis.pcall('HMGET', hash, 'epoch', 'version', 'document')
+if had.err then had = {} end  -- it is no hash: somebody else wrote there
+local had_epoch, had_version = tonumber(had[1] or ''), tonumber(had[2] or '')
+
+-- Whether a projection of our own position still says what we wrote.
+local function whole()
+  if had[3] ~= ARGV[3] then return false end
+  for at = 2, #KEYS do
+    local name, value = ARGV[FIRST + 2 * (at - 2)], ARGV[FIRST + 2 * (at - 2) + 1]
+    local said = redis.call('HGET', hash, name)
+    if said ~= (value == 'true' and '1' or '0') then return false end
+    if redis.pcall('GET', KEYS[at]) ~= value then return false end
+  end
+  return true
+end
+
+local function write()
+  redis.call('DEL', hash)
+  redis.call('HSET', hash, 'epoch', ARGV[1], 'version', ARGV[2], 'document', ARGV[3])
+  for at = 2, #KEYS do
+    local name, value = ARGV[FIRST + 2 * (at - 2)], ARGV[FIRST + 2 * (at - 2) + 1]
+    redis.call('HSET', hash, name, value == 'true' and '1' or '0')
+    redis.call('SET', KEYS[at], value)
+  end
+end
+
+local verdict = 'written'
+if had_epoch and had_version then
+  if had_epoch > epoch or (had_epoch == epoch and had_version > version) then
+    verdict = 'newer'
+  elseif had_epoch == epoch and had_version == version and whole() then
+    verdict = 'same'
+  end
+end
+
+if verdict == 'written' then write() end
+if answer ~= '' then
+  redis.call('PUBLISH', channel, answer)
+elseif verdict == 'written' then
+  redis.call('PUBLISH', channel, repeated)
+end
+return { verdict, had[1] or '', had[2] or '' }

@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+-- Renew an instance's lease and keep its report.
+--
+-- KEYS: leases (zset), reports (hash), began (string)
+-- ARGV: instance, lease_ms, report, kept_ms, channel, tell ('1' or '0')
+-- `began` tells since when the roll is whole: an emptied Redis has forgotten who is live, and only
+-- after a lease has every live instance told again.
+-- Returns now, in milliseconds.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local kept_ms = tonumber(ARGV[4])
+
+redis.call('SET', KEYS[3], now, 'NX')
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - kept_ms)) do
+  redis.call('ZREM', KEYS[1], gone)
+  redis.call('HDEL', KEYS[2], gone)
+end
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, kept_ms) end
+if ARGV[6] == '1' then redis.call('PUBLISH', ARGV[5], ARGV[3]) end
+return now

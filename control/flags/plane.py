@@ -1,0 +1,204 @@
+"""The control plane of one instance, put together."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+from redis.asyncio import Redis
+
+from control import keys
+from control.clock import Clock
+from control.config import Config
+from control.errors import StoreUnavailable
+from control.flags import events
+from control.flags.acknowledgement import Acknowledgement, Acknowledgements, Progress, Want
+from control.flags.audit import Audit
+from control.flags.beacon import Beacon
+from control.flags.commands import Command
+from control.flags.controller import Controller
+from control.flags.document import MAINTENANCE, Document, Position
+from control.flags.errors import CommandTimedOut, NobodyListens
+from control.flags.fallback import Fallback
+from control.flags.ledger import Ledger
+from control.flags.link import Link
+from control.flags.outcome import Outcome
+from control.flags.presence import Kind, Presence, Registry, ReplicaReport
+from control.flags.projection import Projection
+from control.flags.publisher import Publisher
+from control.flags.replica import STALE_S, Replica
+from control.lifespan import Lifespan
+from control.stores.postgres import Database
+from control.subscriber import Listener, Subscriber
+
+OTHERS_S = 4.0
+"""How long the other instances have for a command before this one sees to it."""
+
+FOLLOWER_BACKLOG = 256
+_LEFT = b'"left":true'
+
+
+class ControlEvent(msgspec.Struct, frozen=True):
+    """Something that operators may watch: ``type`` is flags, replica or left; ``data`` is JSON."""
+
+    type: str
+    data: bytes
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """What the rest of an instance uses of its control plane."""
+
+    instance: str
+    replica: Replica
+    presence: Presence
+    ledger: Ledger
+    audit: Audit
+    registry: Registry
+    controller: Controller
+    publisher: Publisher
+    acknowledgements: Acknowledgements
+    subscriber: Subscriber
+    clock: Clock
+
+    async def change(
+        self, command: Command, *, timeout_s: float = 10.0, internal: bool = False
+    ) -> Outcome:
+        """Have ``command`` carried out by whichever instance claims it; here, if none answers.
+
+        ``internal`` is for what Drawbridge does by itself: carried out here, never debounced.
+        The command's id keeps it from being granted twice, whoever else may be at it.
+        """
+        if internal:
+            return await self.controller.carry_out(command, debounced=False)
+        if self._linked:
+            with contextlib.suppress(StoreUnavailable, CommandTimedOut, NobodyListens):
+                patience_s = min(timeout_s, OTHERS_S)
+                return await self.publisher.send(command, timeout_s=patience_s)
+        return await self.controller.carry_out(command, offline=not self._linked)
+
+    @property
+    def _linked(self) -> bool:
+        return self.replica.age_s("redis") <= STALE_S
+
+    async def replicas(self) -> list[ReplicaReport]:
+        """Every live instance, by id. Raises :class:`StoreUnavailable`."""
+        return (await self.registry.read()).replicas
+
+    async def acknowledged(
+        self, position: Position, want: Want, *, timeout_s: float, tell: Progress | None = None
+    ) -> Acknowledgement:
+        """See :meth:`Acknowledgements.wait`. Where the bridge is down nobody comes to rest, and
+        having applied that is all there is to wait for."""
+        if not self.replica.document.is_active(MAINTENANCE):
+            want = "applied"
+        return await self.acknowledgements.wait(position, want, timeout_s=timeout_s, tell=tell)
+
+    @contextlib.asynccontextmanager
+    async def follow(self) -> AsyncIterator[AsyncIterator[ControlEvent]]:
+        """Flag changes and what instances report, from now on. A slow reader loses the oldest."""
+        waiting: asyncio.Queue[ControlEvent] = asyncio.Queue(FOLLOWER_BACKLOG)
+
+        def tell(event: ControlEvent) -> None:
+            if waiting.full():
+                waiting.get_nowait()
+            waiting.put_nowait(event)
+
+        def changed(_before: Document, after: Document) -> None:
+            tell(self.told(after))
+
+        def reported(message: bytes) -> None:
+            tell(ControlEvent("left" if _LEFT in message else "replica", message))
+
+        async def coming() -> AsyncGenerator[ControlEvent, None]:
+            while True:
+                yield await waiting.get()
+
+        listener = Listener(reported)
+        silence = self.replica.on_change(changed)
+        await self.subscriber.add(keys.REPLICAS_CHANNEL, listener)
+        try:
+            async with contextlib.aclosing(coming()) as stream:
+                yield stream
+        finally:
+            silence()
+            await self.subscriber.remove(keys.REPLICAS_CHANNEL, listener)
+
+    def told(self, document: Document) -> ControlEvent:
+        """A document as the event of it."""
+        data = events.of_document(document, self.clock.now())
+        return ControlEvent("flags", data, str(document.position))
+
+
+async def open_plane(
+    life: Lifespan,
+    config: Config,
+    *,
+    kind: Kind,
+    instance: str,
+    redis: Redis,
+    subscriber: Subscriber,
+    database: Database,
+    clock: Clock,
+) -> ControlPlane:
+    """The control plane of this process; its tasks belong to ``life``.
+
+    No store needs to be there. ``subscriber`` is run by the caller.
+    """
+    url = config.postgres.url
+    replica = Replica(clock)
+    ledger = Ledger(database, config.control.flags, clock)
+    projection = Projection(redis, clock)
+    link = Link(subscriber, projection, replica, clock, read_truth=ledger.read)
+    presence = Presence(instance, kind, redis=redis, replica=replica, clock=clock)
+    controller = Controller(
+        instance, redis=redis, ledger=ledger, projection=projection, replica=replica, clock=clock
+    )
+    beacon = Beacon(
+        url, ledger=ledger, projection=projection, replica=replica, link=link, clock=clock
+    )
+    fallback = Fallback(
+        url, instance, ledger=ledger, replica=replica, presence=presence, clock=clock
+    )
+    registry = Registry(redis, database)
+
+    def proved() -> None:
+        # Both must hold: that nothing was missed, and that the fleet counts on this instance.
+        if link.fresh_at is not None and presence.renewed_at is not None:
+            replica.prove("redis", min(link.fresh_at, presence.renewed_at))
+
+    link.on_proof(proved)
+    presence.on_renewal(proved)
+    await link.open()
+    await subscriber.add(keys.COMMANDS_CHANNEL, Listener(controller.heard), wait_s=0)
+    await life.enter(_present(presence))
+    for name, work in (
+        ("controller", controller.run()),
+        ("beacon", beacon.run()),
+        ("fallback", fallback.run()),
+        ("presence", presence.run()),
+    ):
+        life.supervise(name, work)
+    return ControlPlane(
+        instance=instance,
+        replica=replica,
+        presence=presence,
+        ledger=ledger,
+        audit=Audit(database),
+        registry=registry,
+        controller=controller,
+        publisher=Publisher(redis, link, clock),
+        acknowledgements=Acknowledgements(registry, subscriber, clock),
+        subscriber=subscriber,
+        clock=clock,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _present(presence: Presence) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await presence.leave()

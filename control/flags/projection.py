@@ -1,0 +1,73 @@
+"""The flags in Redis: what the scripts of the job engine and readers beside Drawbridge see."""
+
+import functools
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from control import keys, logs
+from control.clock import Clock
+from control.flags import document as documents
+from control.flags import events
+from control.flags.document import Document, Position
+from control.stores.redis import guard
+from control.stores.scripts import Script
+
+
+@functools.cache
+def texts() -> Mapping[str, str]:
+    """The Lua scripts of the control plane by name."""
+    folder = files(__package__).joinpath("lua")
+    return {item.name.removesuffix(".lua"): item.read_text() for item in folder.iterdir()}
+
+
+class Projection:
+    """Writes the projection and reads it. Raises :class:`control.errors.StoreUnavailable`."""
+
+    def __init__(self, redis: Redis, clock: Clock) -> None:
+        self._redis: Any = redis
+        self._clock = clock
+        self._project = Script(redis, texts()["project"])
+        self._log = logs.get(__name__)
+
+    async def read(self) -> Document | None:
+        """The document in Redis; ``None`` where there is none that can be read."""
+        try:
+            with guard():
+                stored = await self._redis.hget(keys.FLAGS, "document")
+            return None if stored is None else documents.decode(stored)
+        except (msgspec.DecodeError, ResponseError):
+            self._log.warning("the projection cannot be read")
+            return None
+
+    async def write(self, document: Document, answer: bytes = b"") -> Position | None:
+        """Project ``document`` where Redis lacks it, and publish.
+
+        ``answer`` is the event that somebody waits for; without one the document itself is
+        published, if anything had to be written. Returns the position of a projection that is
+        newer than ``document``, else ``None``.
+        """
+        named = sorted(document.flags.items())
+        repeated = events.of_document(document, self._clock.now())
+        verdict, epoch, version = await self._project(
+            [keys.FLAGS, *(keys.status(name) for name, _ in named)],
+            [
+                document.epoch,
+                document.version,
+                documents.encode(document),
+                keys.EVENTS_CHANNEL,
+                answer,
+                repeated,
+                *(part for name, flag in named for part in (name, str(flag.is_active).lower())),
+            ],
+        )
+        return Position(int(epoch), int(version)) if verdict == b"newer" else None
+
+    async def say(self, event: bytes) -> None:
+        """Publish an event."""
+        with guard():
+            await self._redis.publish(keys.EVENTS_CHANNEL, event)
