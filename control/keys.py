@@ -58,14 +58,14 @@ INVENTORY = (
         "the command that changed the flag last",
     ),
     Key(
-        CONTROL + "command:<command_id>",
+        CONTROL + "command:<command_id>:<digest>",
         "string",
-        "5 s while it is carried out, then 60 s",
+        "5 s while it is carried out, then 60 s at most",
         "control.flags",
         "the instance that carries a command out, then the event that answered it",
     ),
     Key(
-        CONTROL + "command:<command_id>:told",
+        CONTROL + "command:<command_id>:<digest>:told",
         "string",
         "0.5 s",
         "control.flags",
@@ -223,9 +223,10 @@ def debounce(flag: str) -> str:
     return f"app_status:debounce:{flag}"
 
 
-def command(command_id: str) -> str:
-    """Who carries a command out, then its answer."""
-    return f"{CONTROL}command:{command_id}"
+def command(command_id: str, digest: bytes) -> str:
+    """Who carries a command out, then its answer. What asks for something else under the same id
+    has a key of its own, so that the answer to one is never given for the other."""
+    return f"{CONTROL}command:{command_id}:{digest[:8].hex()}"
 
 
 def events_channel(run_id: str) -> str:

@@ -156,7 +156,10 @@ def _checked(command: Command) -> Command:
         return command
     if command.until.tzinfo is None:
         raise InvalidInput("has no time zone", "until")
-    return msgspec.structs.replace(command, until=command.until.astimezone(UTC))
+    try:
+        return msgspec.structs.replace(command, until=command.until.astimezone(UTC))
+    except OverflowError:
+        raise InvalidInput("is out of range", "until") from None
 
 
 def _text(text: str | None, where: str, longest: int) -> None:

@@ -28,9 +28,13 @@ CLAIM_S = 5.0
 """How long a command belongs to who claimed it; then another may try."""
 
 ANSWER_KEPT_S = 60
+PASSING_S = 1
+"""How long an answer is kept that the same command may not get again."""
+
 QUIET_S = 0.5
 BACKLOG = 1024
 
+_PASSING = (Verdict.DEBOUNCED, Verdict.UNAVAILABLE)
 Via = Literal["channel", "local"]
 
 
@@ -107,11 +111,11 @@ class Controller:
                 await self._allow(command, offline=offline)
         self._replica.apply(outcome.document, "commit")
         if not offline:
-            await self._announce(outcome)
+            await self._announce(command, outcome)
         return outcome
 
     async def _perhaps_carry_out(self, command: Command) -> None:
-        key = keys.command(command.id)
+        key = keys.command(command.id, command.digest())
         verdict = await self._claim(
             [key, key + ":told"],
             [self._instance, int(CLAIM_S * 1000), keys.EVENTS_CHANNEL, int(QUIET_S * 1000)],
@@ -148,7 +152,7 @@ class Controller:
         document = self._replica.document
         return Outcome(command_id=command.id, verdict=verdict, document=document, detail=detail)
 
-    async def _announce(self, outcome: Outcome) -> None:
+    async def _announce(self, command: Command, outcome: Outcome) -> None:
         """Project and publish. What cannot be now, the beacon does."""
         event = events.of_outcome(outcome, self._clock.now())
         try:
@@ -157,40 +161,48 @@ class Controller:
             else:  # PostgreSQL was never reached: there is nothing to project
                 await self._projection.say(event)
             with guard():
-                await self._redis.set(keys.command(outcome.command_id), event, ex=ANSWER_KEPT_S)
+                key = keys.command(command.id, command.digest())
+                kept_s = PASSING_S if outcome.verdict in _PASSING else ANSWER_KEPT_S
+                await self._redis.set(key, event, ex=kept_s)
         except StoreUnavailable as error:
             self._log.warning("not announced", reason=error.reason, id=outcome.command_id)
 
     async def _too_soon(self, command: Command) -> float | None:
         """Seconds until the flag may change again; ``None`` if it may now, which it then has."""
-        key = keys.debounce(command.flag)
+        key, mark = keys.debounce(command.flag), _mark(command)
         try:
             with guard():
-                taken = await self._redis.set(key, command.id, nx=True, px=int(DEBOUNCE_S * 1000))
+                taken = await self._redis.set(key, mark, nx=True, px=int(DEBOUNCE_S * 1000))
                 if not taken:
                     asked = self._redis.pipeline(transaction=True).get(key).pttl(key)
                     holder, left_ms = await asked.execute()
         except StoreUnavailable:
             return await self._too_soon_here(command)
         # The same command once more is let through: the ledger knows what became of it.
-        if taken or holder == command.id.encode():
-            self._changed_at[command.flag] = (self._clock.monotonic(), command.id)
+        if taken or holder == mark.encode():
+            self._changed_at[command.flag] = (self._clock.monotonic(), mark)
             return None
         return max(0.001, float(left_ms) / 1000)
 
     async def _too_soon_here(self, command: Command) -> float | None:
         """The same from memory, while Redis is away."""
-        now = self._clock.monotonic()
+        now, mark = self._clock.monotonic(), _mark(command)
         at, holder = self._changed_at.get(command.flag, (-math.inf, ""))
-        if holder != command.id and now - at < DEBOUNCE_S:
+        if holder != mark and now - at < DEBOUNCE_S:
             return at + DEBOUNCE_S - now
-        self._changed_at[command.flag] = (now, command.id)
+        self._changed_at[command.flag] = (now, mark)
         return None
 
     async def _allow(self, command: Command, *, offline: bool) -> None:
         """The command changed nothing, so the next one need not wait."""
-        self._changed_at.pop(command.flag, None)
+        if self._changed_at.get(command.flag, (0.0, ""))[1] == _mark(command):
+            del self._changed_at[command.flag]
         if offline:
             return
         with contextlib.suppress(StoreUnavailable):  # it runs out by itself
-            await self._release([keys.debounce(command.flag)], [command.id])
+            await self._release([keys.debounce(command.flag)], [_mark(command)])
+
+
+def _mark(command: Command) -> str:
+    """Names a command and what it asks for."""
+    return f"{command.id}:{command.digest()[:8].hex()}"

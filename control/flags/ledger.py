@@ -56,8 +56,9 @@ class _Entry(NamedTuple):
 class Ledger:
     """Reads and changes the flags. ``flags`` are those declared beside the two that always are.
 
-    Every method raises :class:`StoreUnavailable` where PostgreSQL is away or busy for long;
-    nothing is half done then.
+    Every method raises :class:`StoreUnavailable` where PostgreSQL is away or busy for long.
+    Nothing is half done then: all of it or nothing. Where the server went away during COMMIT and
+    did not come back in time, it may yet turn out to be all; the same command again tells.
     """
 
     def __init__(self, database: Database, flags: Sequence[str], clock: Clock) -> None:
@@ -77,7 +78,7 @@ class Ledger:
 
         The verdict is applied, unchanged, conflict or refused. A command id seen before gives its
         recorded verdict again (and the flags as they are now), or ``KEY_REUSED`` where it belongs
-        to another command; neither adds a row.
+        to another command; neither adds a row. A debounced command has not used its id up.
         """
         return await self._attempt(command, source, self._judge)
 
@@ -208,10 +209,9 @@ class Ledger:
             except BaseException as error:
                 with contextlib.suppress(asyncpg.InterfaceError):
                     connection.terminate()
-                if isinstance(
-                    error,
-                    asyncpg.LockNotAvailableError | asyncpg.IdleInTransactionSessionTimeoutError,
-                ):
+                if isinstance(error, asyncpg.LockNotAvailableError):
+                    raise StoreUnavailable("database", "the flags are locked") from error
+                if isinstance(error, asyncpg.IdleInTransactionSessionTimeoutError):
                     raise StoreUnavailable("database", "timeout") from error
                 reason = outage(error)
                 if reason is not None and (committing or not isinstance(error, TimeoutError)):

@@ -64,6 +64,18 @@ async def test_too_soon_and_again(fleet: Planes, redis: Redis) -> None:
     assert (await plane.audit.verify()).rows == 3
 
 
+async def test_who_came_too_soon_may_come_again(fleet: Planes, redis: Redis) -> None:
+    """With the same id: a client that repeats a 429 does so with its Idempotency-Key."""
+    plane = await fleet.open()
+    await plane.change(commands.new("toggle", MAINTENANCE, actor="ann"))
+    again = commands.new("toggle", MAINTENANCE, actor="bob")
+    verdicts = [(await plane.change(again)).verdict]
+    await redis.delete(keys.debounce(MAINTENANCE), keys.command(again.id, again.digest()))
+    verdicts += [(await plane.change(again)).verdict for _ in range(2)]
+    assert verdicts == [Verdict.DEBOUNCED, Verdict.APPLIED, Verdict.APPLIED]
+    assert plane.replica.position.version == 2
+
+
 async def test_an_emptied_redis_is_mended(fleet: Planes, redis: Redis) -> None:
     plane = await fleet.open()
     await plane.change(commands.new("toggle", MAINTENANCE, actor="ann"))
@@ -84,7 +96,7 @@ async def test_changes_are_told_in_order(fleet: Planes) -> None:
     assert [document.version for document in seen] == [1, 2]
 
 
-async def test_expectations_unknown_flags_and_repeats(fleet: Planes) -> None:
+async def test_expectations_unknown_flags_and_repeats(fleet: Planes, redis: Redis) -> None:
     plane = await fleet.open()
     held = plane.replica.position
     late = commands.new("toggle", MAINTENANCE, actor="ann", expected=Position(held.epoch, 7))
@@ -95,7 +107,8 @@ async def test_expectations_unknown_flags_and_repeats(fleet: Planes) -> None:
     right = commands.new("set", MAINTENANCE, value=True, actor="ann", expected=held)
     assert (await plane.change(right)).verdict is Verdict.APPLIED
     other = commands.new("reset", MAINTENANCE, actor="ann", id=right.id)
-    assert (await plane.change(other)).verdict is Verdict.APPLIED, "answered from what was kept"
+    assert (await plane.change(other)).verdict is Verdict.KEY_REUSED
+    assert await redis.exists(keys.debounce(MAINTENANCE)), "still that of the first"
 
 
 async def test_what_drawbridge_does_itself_is_not_debounced(fleet: Planes) -> None:

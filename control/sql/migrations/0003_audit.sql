@@ -9,7 +9,7 @@ CREATE TABLE drawbridge.audit (
     before     json,
     after      json,
     reason     text,
-    command_id text        UNIQUE,
+    command_id text,
     request_id text,
     source     text        NOT NULL,
     outcome    text        NOT NULL,
@@ -20,6 +20,9 @@ CREATE TABLE drawbridge.audit (
     previous   bytea       NOT NULL,
     hash       bytea       NOT NULL
 );
+
+-- A command is granted once. One that came too soon was not: it may come again under its id.
+CREATE UNIQUE INDEX audit_command ON drawbridge.audit (command_id) WHERE outcome <> 'debounced';
 
 -- What is written stays. The application's role, which owns the table, loses the right; the
 -- trigger stops those who have it by rank.

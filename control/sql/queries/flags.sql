@@ -23,7 +23,8 @@ SELECT state.epoch, state.version, flag.name, flag.is_active = TRUE AS is_active
        seen.digest AS seen_digest, seen.outcome AS seen_outcome, seen.detail AS seen_detail
 FROM drawbridge.flags_state AS state
 LEFT JOIN base_pricing.bp_app_status_master AS flag ON flag.name = ANY ($1)
-LEFT JOIN drawbridge.audit AS seen ON seen.command_id = $2;
+LEFT JOIN drawbridge.audit AS seen
+    ON seen.command_id = $2 AND seen.outcome <> 'debounced';
 
 -- name: append
 -- The audit row ($1 to $18), the ends of both orders, and the flag where $19 says that it changed;
