@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ import pytest
 from neo4j import AsyncGraphDatabase
 from redis.asyncio import Redis
 
+from control import keys, migrations
 from control.config import Config, GraphSection, load
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
@@ -65,8 +67,9 @@ class LiveStores:
         await self._keeper(name).start()
 
     async def start_all(self) -> None:
-        """Start the three at once."""
+        """Start the three at once, and bring the database's schema up to date."""
         await asyncio.gather(*(keeper.start() for keeper in self._stores.keepers.values()))
+        await migrations.migrate(self.addresses.database_url)
 
     async def close(self) -> None:
         """Stop the three and let go of what is held for them."""
@@ -118,11 +121,30 @@ async def stores(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Live
         folder.close()
 
 
+_FLAGS_DOWN: dict[Any, Any] = {
+    "epoch": 1,
+    "version": 0,
+    "document": '{"epoch":1,"version":0,"flags":{}}',
+    "app_maintenance": 0,
+    "app_data_ingestion": 0,
+}
+
+
+async def open_gate(redis: Redis) -> None:
+    """Project flags that are off, as older than any document that a controller makes.
+
+    Without a projection the scripts do not know whether the bridge is up, and let nothing pass.
+    """
+    writing: Any = redis  # redis-py types both ways at once
+    await writing.hset(keys.FLAGS, mapping=_FLAGS_DOWN)
+
+
 @pytest.fixture
 async def redis(stores: LiveStores) -> AsyncIterator[Redis]:
-    """A client of an empty Redis; bytes in and out."""
+    """A client of a Redis that holds nothing but flags, all of them off; bytes in and out."""
     async with Redis.from_url(stores.addresses.redis_url) as client:
         await client.flushall()
+        await open_gate(client)
         yield client
 
 

@@ -11,12 +11,15 @@ from control import ids, keys, logs
 from control.clock import SystemClock
 from control.config import Config
 from control.errors import StoreUnavailable
+from control.flags.plane import open_plane
+from control.flags.presence import Presence
 from control.health import dependencies
 from control.health.engine import Engine
 from control.health.probes import Probes
 from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.stores import redis
+from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
 from worker.alarm import Alarm
 from worker.consumer import BELL_WAIT_S, Consumer
@@ -27,6 +30,9 @@ from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
 from worker.rescuer import Rescuer
 from worker.scheduler import Scheduler
+
+_DATABASE_S = 1.4
+"""A connection and a query together stay below the three seconds after which state is stale."""
 
 
 async def run(config: Config, listening: socket.socket, *, instance: str | None = None) -> None:
@@ -56,9 +62,18 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         )  # fmt: skip
         subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
         scheduler = Scheduler(jobs, due)
-        drain = Drain(
-            executor, soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s
+        database = await life.enter(
+            Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
         )
+        plane = await open_plane(
+            life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
+            database=database, clock=clock,
+        )  # fmt: skip
+        drain = Drain(
+            executor, plane.replica, urgent=life.urgent, clock=clock,
+            soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
+        )  # fmt: skip
+        drain.on_progress(_reporter(drain, executor, plane.presence))
         await subscriber.add(
             keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
         )
@@ -76,17 +91,18 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                     life, redis.blocking_client(config.redis.url, block_s=BELL_WAIT_S)
                 )
                 consumer = Consumer(
-                    lane, slots, worker=worker, jobs=jobs, executor=executor, lease=lease, bell=bell
-                )
-                drain.on_stop(consumer.close)
+                    lane, slots, worker=worker, jobs=jobs, executor=executor, lease=lease,
+                    drain=drain, bell=bell, clock=clock,
+                )  # fmt: skip
                 life.supervise(f"consumer of {lane}", consumer.run())
+        drain.follow()
 
         log.info("working", worker=worker, probes=url_of(listening), kinds=[k.name for k in known])
         try:
             await life.stopping()
         finally:
             probes.shutting_down.set()
-            await drain.stop(life.urgent)
+            await drain.stop()
             await life.end(heartbeat)
             with suppress(StoreUnavailable):
                 await jobs.leave(worker)
@@ -102,6 +118,12 @@ def _pages(probes: Probes) -> web.Application:
     application = web.Application()
     probes.add_to(application)
     return application
+
+
+def _reporter(drain: Drain, executor: Executor, presence: Presence) -> Callable[[], None]:
+    return lambda: presence.report(
+        phase=drain.phase, running=len(executor.running), quiesced=drain.quiesced
+    )
 
 
 def _stopper(executor: Executor) -> Callable[[bytes], None]:

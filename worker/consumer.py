@@ -2,18 +2,23 @@
 none to claim: a blocking read, so an idle worker sends one command every few seconds."""
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from control import cancelling, keys, logs
-from control.errors import BridgeUp, StoreUnavailable
-from worker.backoff import Backoff
+from control.backoff import Backoff
+from control.clock import Clock
+from control.errors import BridgeUp, ControlStateStale, StoreUnavailable
+from worker.drain import Drain
 from worker.executor import Executor
 from worker.jobs.errors import WorkerLost
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
+from worker.ramp import Ramp
 
 BELL_WAIT_S = 5.0
 """How long a blocking read lasts; also the longest that a lost ring of the bell can cost."""
@@ -33,59 +38,85 @@ class Consumer:
         jobs: JobStateManager,
         executor: Executor,
         lease: Lease,
+        drain: Drain,
         bell: Redis,
+        clock: Clock,
     ) -> None:
         self._lane = lane
-        self._slots = slots
         self._worker = worker
         self._jobs = jobs
         self._executor = executor
         self._lease = lease
+        self._drain = drain
         self._bell: Any = bell
-        self._closed = asyncio.Event()
+        self._ramp = Ramp(slots, clock)
+        self._missed = False
+        """Whether jobs may have been assigned in an answer that never came."""
+        self._pause = Backoff()
         self._log = logs.get(__name__)
-
-    def close(self) -> None:
-        """Claim nothing more, from this moment on."""
-        self._closed.set()
+        drain.on_resume(self._resume)
 
     async def run(self) -> None:
-        """Claim until closed; then wait for the end."""
-        pause = Backoff()
-        known: list[str] | None = None
-        while not self._closed.is_set():
-            if not self._lease.held.is_set():
-                await self._until_closed_or(self._lease.held.wait())
-                continue
-            free = self._slots - self._executor.count(self._lane)
-            if free <= 0:
-                await self._until_closed_or(self._executor.freed())
-                continue
-            try:
-                idle = not await self._claim(min(free, MOST_AT_ONCE), known)
-                known = None
-                pause.reset()
-                if idle:
-                    await self._until_closed_or(self._listen())
-            except BridgeUp:
-                await self._until_closed_or(self._listen())
-            except (StoreUnavailable, WorkerLost) as error:
-                # Jobs may have been assigned in an answer that never came: ask for them.
-                self._log.info("cannot claim", lane=self._lane, reason=str(error))
-                known = list(self._executor.running)
-                await self._until_closed_or(pause.wait())
-        await asyncio.Event().wait()
+        """Claim for ever, whenever the drain lets it."""
+        while True:
+            if self._drain.shut.is_set():
+                await self._sit_out()
+            elif not self._lease.held.is_set():
+                await self._unless_turned(self._lease.held.wait())
+            elif not self._drain.admits:
+                await self._unless_turned(self._pause.wait())
+            elif (free := self._ramp.open - self._executor.count(self._lane)) <= 0:
+                await self._unless_turned(self._room())
+            elif not await self._claim(min(free, MOST_AT_ONCE)):
+                await self._unless_turned(self._listen())
 
-    async def _claim(self, count: int, known: list[str] | None) -> int:
+    def _resume(self) -> None:
+        self._ramp.begin(self._executor.count(self._lane))
+        self._pause.reset()
+
+    async def _sit_out(self) -> None:
+        """Give back what was assigned but never arrived, then wait until work goes on."""
+        if self._missed:
+            await self._claim(0)
+        else:
+            await self._drain.open.wait()
+
+    async def _claim(self, count: int) -> bool:
+        """Claim and start up to ``count`` jobs; false where there are none, as far as we know."""
+        try:
+            with self._drain.claim():
+                found = await self._take(count)
+        except BridgeUp:
+            pass  # Redis is ahead of what we were told: the news is on its way
+        except ControlStateStale as error:
+            self._log.info("cannot claim", lane=self._lane, reason=str(error))
+        except (StoreUnavailable, WorkerLost) as error:
+            self._log.info("cannot claim", lane=self._lane, reason=str(error))
+            self._missed = True
+        else:
+            self._missed = False
+            self._pause.reset()
+            return found
+        await self._unless_turned(self._pause.wait())
+        return True
+
+    async def _take(self, count: int) -> bool:
+        known = list(self._executor.running) if self._missed else None
         claims = await self._jobs.claim(self._worker, self._lane, count, known=known)
-        if self._closed.is_set():  # the stop overtook the answer: they go back, uncharged
+        if self._drain.admits:
+            for claim in claims:
+                self._executor.start(claim)
+            return bool(claims)
+        # The drain, or a long standstill, overtook the answer: they go back, uncharged.
+        if claims:
             given = [(claim.run_id, claim.token, claim.checkpoint) for claim in claims]
-            if given:
-                await self._jobs.requeue(given, drained=True)
-            return 0
-        for claim in claims:
-            self._executor.start(claim)
-        return len(claims)
+            await self._jobs.requeue(given, drained=True)
+        return True
+
+    async def _room(self) -> None:
+        """Wait until a slot may be free."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._executor.freed(), self._ramp.next_s)
 
     async def _listen(self) -> None:
         """Sleep until the bell rings, or long enough that one may have been lost."""
@@ -98,8 +129,10 @@ class Consumer:
             await asyncio.shield(self._bell.connection_pool.disconnect())
             raise
 
-    async def _until_closed_or(self, event: Any) -> None:
-        waiters = [asyncio.ensure_future(event), asyncio.ensure_future(self._closed.wait())]
+    async def _unless_turned(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Wait for ``work``, but no longer than the drain stays as it is."""
+        turned = self._drain.open if self._drain.shut.is_set() else self._drain.shut
+        waiters = [asyncio.create_task(work), asyncio.create_task(turned.wait())]
         try:
             await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
         finally:

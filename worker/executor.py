@@ -1,14 +1,15 @@
 """Runs claimed jobs: deadline, cancel, outcome. What it reports counts only under its token."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from control import logs
+from control.backoff import Backoff
 from control.errors import StoreUnavailable
-from worker.backoff import Backoff, retry_delay_s
+from worker.backoff import retry_delay_s
 from worker.cpu.process import Ended
 from worker.jobs.job import Claim, JobError, JobState, Outcome
 from worker.jobs.kinds import Kind, Kinds
@@ -51,8 +52,13 @@ class Executor:
         self._modules = modules
         self._memory = memory
         self._log = logs.get(__name__)
-        self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._tells: list[Callable[[], None]] = []
         self.running: dict[str, Running] = {}
+
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called whenever a run begins or ends."""
+        self._tells.append(tell)
 
     def start(self, claim: Claim) -> None:
         """Run ``claim``; its outcome is reported when it ends."""
@@ -60,6 +66,7 @@ class Executor:
         running = Running(claim, claim.spec.lane, reporter)
         self.running[claim.run_id] = running
         running.task = asyncio.create_task(self._execute(running), name=f"job {claim.run_id}")
+        self._tell()
 
     def count(self, lane: str) -> int:
         """How many jobs of a lane run."""
@@ -84,13 +91,12 @@ class Executor:
 
     async def freed(self) -> None:
         """Wait until a run ends."""
-        self._changed.clear()
-        await self._changed.wait()
+        self._ended.clear()
+        await self._ended.wait()
 
-    async def at_rest(self) -> None:
-        """Wait until nothing runs."""
-        while self.running:
-            await self.freed()
+    def _tell(self) -> None:
+        for tell in self._tells:
+            tell()
 
     async def _execute(self, running: Running) -> None:
         claim = running.claim
@@ -104,7 +110,8 @@ class Executor:
                 await self._conclude(running, ended)
             finally:
                 del self.running[claim.run_id]
-                self._changed.set()
+                self._ended.set()
+                self._tell()
 
     async def _run(self, running: Running) -> Ended:
         claim = running.claim

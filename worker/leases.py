@@ -5,10 +5,10 @@ import contextlib
 import random
 
 from control import logs
+from control.backoff import Backoff
 from control.clock import Clock
 from control.errors import StoreUnavailable
 from worker.alarm import Alarm
-from worker.backoff import Backoff
 from worker.executor import LOST, Executor
 from worker.jobs.errors import WorkerLost
 from worker.jobs.manager import JobStateManager, Rescued

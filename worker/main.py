@@ -26,6 +26,9 @@ def worker(host: str | None, port: int | None, fd: int | None) -> None:
     It starts whether or not its stores are there, and waits for them. SIGTERM ends it: nothing
     more is claimed, running jobs get DRAWBRIDGE_DRAIN_SOFT_S to finish, are then asked to stop,
     and DRAWBRIDGE_DRAIN_HARD_S later are handed back. A second SIGTERM hands them back at once.
+
+    Maintenance brings it to rest in the same way, but it stays, and goes on by itself once
+    maintenance is off.
     """
     config = load_config(os.environ)
     section = config.worker

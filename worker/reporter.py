@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from control import cancelling
+from control.backoff import Backoff
 from control.errors import StoreUnavailable
-from worker.backoff import Backoff
 from worker.jobs.job import Claim
 from worker.jobs.manager import JobStateManager, Progress
 

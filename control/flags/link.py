@@ -1,8 +1,7 @@
 """A replica's link to Redis: events, a snapshot after every reconnect, proof each second."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -11,9 +10,9 @@ from control.backoff import Backoff
 from control.clock import Clock
 from control.errors import StoreUnavailable
 from control.flags import events
-from control.flags.document import Document
+from control.flags.answers import Answers
+from control.flags.document import Document, Position
 from control.flags.events import BeaconEvent, FlagsEvent
-from control.flags.outcome import Outcome
 from control.flags.projection import Projection
 from control.flags.replica import Replica
 from control.subscriber import Listener, Subscriber
@@ -30,6 +29,7 @@ class Link:
         subscriber: Subscriber,
         projection: Projection,
         replica: Replica,
+        answers: Answers,
         clock: Clock,
         *,
         read_truth: Callable[[], Awaitable[Document]],
@@ -38,11 +38,15 @@ class Link:
         self._projection = projection
         self._read_truth = read_truth
         self._replica = replica
+        self._answers = answers
         self._clock = clock
         self._listener = Listener(self._heard, self._resync)
-        self._expected: dict[str, set[asyncio.Future[Outcome]]] = {}
         self._catching_up: asyncio.Task[None] | None = None
         self._synced_at: float | None = None
+        self._beacon: Position | None = None
+        """What the beacon said on this connection."""
+        self._server: str | None = None
+        """The run of the Redis server with which we are in step."""
         self._on_proof: list[Callable[[], None]] = []
         self._log = logs.get(__name__)
         self.beacon_at: float | None = None
@@ -63,20 +67,6 @@ class Link:
         proofs = [at for at in (self._subscriber.fresh_at, self._synced_at) if at is not None]
         return max(proofs, default=None)
 
-    @contextlib.contextmanager
-    def expecting(self, command_id: str) -> Iterator[asyncio.Future[Outcome]]:
-        """The answer to a command, once it is heard within the block."""
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        waiting = self._expected.setdefault(command_id, set())
-        waiting.add(answer)
-        try:
-            yield answer
-        finally:
-            waiting.discard(answer)
-            if not waiting:
-                self._expected.pop(command_id, None)
-            answer.cancel()
-
     def _heard(self, message: bytes) -> None:
         try:
             event = events.decode(message)
@@ -87,12 +77,10 @@ class Link:
             case FlagsEvent():
                 first = not self._replica.known.is_set()
                 self._replica.apply(event.document, "event")
-                for answer in self._expected.get(event.command_id or "", ()):
-                    if not answer.done():
-                        answer.set_result(event.as_outcome())
+                self._answers.heard(event)
                 missed = first
             case BeaconEvent():
-                self.beacon_at = self._clock.monotonic()
+                self.beacon_at, self._beacon = self._clock.monotonic(), event.position
                 missed = event.position > self._replica.position
         if missed and self._catching_up is None:
             self._catching_up = asyncio.create_task(self._catch_up())
@@ -108,27 +96,39 @@ class Link:
 
     async def _resync(self) -> None:
         """After every confirmation: what was said before it is in the snapshot."""
+        self._beacon = None
         pause = Backoff()
         while True:
             try:
                 return await self._read_snapshot()
-            except StoreUnavailable:
+            except StoreUnavailable as error:
+                self._log.info("not in step yet", reason=str(error))
                 await pause.wait()
 
     async def _read_snapshot(self) -> None:
         """Take what Redis has, and what PostgreSQL has if it answers; mend what Redis lacks.
 
-        A Redis that was restarted or replaced may have lost the newest change, which no instance
-        that joins now could know of otherwise.
+        A Redis that was restarted or replaced may have lost the newest change, and so may we, if
+        we were cut off. So a snapshot proves something only with PostgreSQL or the beacon to
+        vouch for it, or from the very server that we were in step with before. Raises
+        :class:`StoreUnavailable` where nothing does.
         """
         began = self._clock.monotonic()
-        found, truth = await asyncio.gather(self._projection.read(), self._ask_truth())
+        (found, server), truth = await asyncio.gather(
+            self._projection.snapshot(), self._ask_truth()
+        )
         for document, source in ((found, "snapshot"), (truth, "database")):
             if document is not None:
                 self._replica.apply(document, source)
         held = self._replica.document
-        if held.epoch and (found is None or found.position < held.position):
+        vouched = truth is not None or (self._beacon is not None and self._beacon <= held.position)
+        if held.epoch and (vouched if found is None else found.position < held.position):
             await self._projection.write(held)
+        elif found is not None and server and server == self._server:
+            vouched = True
+        if not vouched:
+            raise StoreUnavailable("redis", "nobody vouches for its flags")
+        self._server = server
         if held.epoch:
             self._synced_at = began
             self._proved()

@@ -14,6 +14,7 @@ from control.config import Config
 from control.errors import StoreUnavailable
 from control.flags import events
 from control.flags.acknowledgement import Acknowledgement, Acknowledgements, Progress, Want
+from control.flags.answers import Answers
 from control.flags.audit import Audit
 from control.flags.beacon import Beacon
 from control.flags.commands import Command
@@ -151,7 +152,8 @@ async def open_plane(
     replica = Replica(clock)
     ledger = Ledger(database, config.control.flags, clock)
     projection = Projection(redis, clock)
-    link = Link(subscriber, projection, replica, clock, read_truth=ledger.read)
+    answers = Answers()
+    link = Link(subscriber, projection, replica, answers, clock, read_truth=ledger.read)
     presence = Presence(instance, kind, redis=redis, replica=replica, clock=clock)
     controller = Controller(
         instance, redis=redis, ledger=ledger, projection=projection, replica=replica, clock=clock
@@ -189,7 +191,7 @@ async def open_plane(
         audit=Audit(database),
         registry=registry,
         controller=controller,
-        publisher=Publisher(redis, link, clock),
+        publisher=Publisher(redis, answers, clock),
         acknowledgements=Acknowledgements(registry, subscriber, clock),
         subscriber=subscriber,
         clock=clock,

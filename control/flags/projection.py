@@ -14,7 +14,7 @@ from control.clock import Clock
 from control.flags import document as documents
 from control.flags import events
 from control.flags.document import Document, Position
-from control.stores.redis import guard
+from control.stores.redis import guard, outage
 from control.stores.scripts import Script
 
 
@@ -36,13 +36,22 @@ class Projection:
 
     async def read(self) -> Document | None:
         """The document in Redis; ``None`` where there is none that can be read."""
+        return (await self.snapshot())[0]
+
+    async def snapshot(self) -> tuple[Document | None, str]:
+        """The same, and which run of a server it came from; ``""`` where that is not told."""
+        pipeline = self._redis.pipeline(transaction=False).hget(keys.FLAGS, "document")
+        with guard():
+            stored, server = await pipeline.info("server").execute(raise_on_error=False)
+            for failure in (stored, server):
+                if isinstance(failure, Exception) and _grave(failure):
+                    raise failure
         try:
-            with guard():
-                stored = await self._redis.hget(keys.FLAGS, "document")
-            return None if stored is None else documents.decode(stored)
-        except (msgspec.DecodeError, ResponseError):
+            found = documents.decode(stored) if isinstance(stored, bytes) else None
+        except msgspec.DecodeError:
             self._log.warning("the projection cannot be read")
-            return None
+            found = None
+        return found, server.get("run_id", "") if isinstance(server, dict) else ""
 
     async def write(self, document: Document, answer: bytes = b"") -> Position | None:
         """Project ``document`` where Redis lacks it, and publish.
@@ -71,3 +80,8 @@ class Projection:
         """Publish an event."""
         with guard():
             await self._redis.publish(keys.EVENTS_CHANNEL, event)
+
+
+def _grave(error: Exception) -> bool:
+    """Whether ``error`` is more than a key of another type or a command that is not allowed."""
+    return outage(error) is not None or not isinstance(error, ResponseError)

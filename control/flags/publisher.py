@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 from control import keys
 from control.clock import Clock
 from control.flags import commands
+from control.flags.answers import Answers
 from control.flags.commands import Command
 from control.flags.errors import CommandTimedOut, NobodyListens
-from control.flags.link import Link
 from control.flags.outcome import Outcome
 from control.stores.redis import guard
 
@@ -19,11 +19,11 @@ AGAIN_S = 1.0
 
 
 class Publisher:
-    """Publishes on ``redis`` and hears on ``link``."""
+    """Publishes on ``redis``; what is heard there comes through ``answers``."""
 
-    def __init__(self, redis: Redis, link: Link, clock: Clock) -> None:
+    def __init__(self, redis: Redis, answers: Answers, clock: Clock) -> None:
         self._redis: Any = redis
-        self._link = link
+        self._answers = answers
         self._clock = clock
 
     async def send(self, command: Command, *, timeout_s: float) -> Outcome:
@@ -33,7 +33,7 @@ class Publisher:
         :class:`CommandTimedOut`, and :class:`control.errors.StoreUnavailable`.
         """
         give_up = self._clock.monotonic() + timeout_s
-        with self._link.expecting(command.id) as answer:
+        with self._answers.expecting(command.id) as answer:
             while (left_s := give_up - self._clock.monotonic()) > 0:
                 with guard():
                     reached = await self._redis.publish(

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from control import keys
+from control.flags.projection import texts
 from worker.jobs.scripts import _texts
 
 LUA = Path(__file__).parents[2] / "worker" / "jobs" / "lua"
@@ -19,6 +20,8 @@ def test_what_the_code_builds_is_listed() -> None:
     built = [keys.FLAGS, keys.DUE, keys.WORKERS, keys.KINDS, keys.index("k", "queued")]
     built += [keys.queue(lane, name) for lane in keys.LANES for name in keys.QUEUES]
     built += [keys.bell(lane) for lane in keys.LANES]
+    built += [keys.LEASES, keys.REPORTS, keys.BEGAN, keys.status("f"), keys.debounce("f")]
+    built += [keys.command("ID", b"digest"), keys.command("ID", b"digest") + ":told"]
     built += [keys.job("ID", part) for part in ("", "payload", "result", "checkpoint", "events")]
     assert [key for key in built if not keys.is_listed(key)] == []
     assert not keys.is_listed("drawbridge:{jobs}:surprise")
@@ -39,7 +42,15 @@ def test_lua_and_python_name_the_same_queues() -> None:
 
 
 def test_every_script_says_what_it_takes_and_returns() -> None:
-    for name in _texts():
-        text = (LUA / f"{name}.lua").read_text()
-        assert "-- ARGV:" in text, name
-        assert "-- Returns" in text, name
+    for text in (*_texts().values(), *texts().values()):
+        told = text.rpartition("-- ARGV:")[2]
+        assert told, text[:200]
+        assert "-- Returns" in told, text[:200]
+
+
+def test_scripts_of_the_control_plane_are_given_all_their_keys() -> None:
+    """On a cluster a script may touch only what it was given."""
+    for name, text in texts().items():
+        code = re.sub(r"--.*", "", text)
+        assert "drawbridge:" not in code, name
+        assert "app_status:" not in code, name

@@ -20,6 +20,7 @@ from control.stores import redis
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
 from deploy.embedded.redis_server import RedisServer
+from tests.conftest import open_gate
 from worker.jobs.job import JobState, NewJob, Outcome, Spec
 from worker.jobs.manager import JobStateManager
 
@@ -99,6 +100,7 @@ async def measure() -> dict[str, float]:
         section = Config().jobs
         bench = Bench(JobStateManager(client, result_ttl_s=600, lease_s=section.lease_s))
         try:
+            await open_gate(client)
             await bench.jobs.heartbeat("bench", [], join=True)
             for _ in range(ROUNDS):
                 for measurement in (

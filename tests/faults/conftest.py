@@ -13,6 +13,7 @@ from control import keys
 from control.ids import new_id
 from tests.conftest import LiveStores
 from tests.processes import Replica, replica
+from tests.stack import wait_until
 from worker.jobs import kinds
 from worker.jobs.job import JobRecord, NewJob, Spec
 from worker.jobs.manager import JobStateManager
@@ -51,6 +52,25 @@ class Jobs:
         result = await self.state.get_result(run_id)
         assert result is not None
         return msgspec.json.decode(result)
+
+    async def make_due(self, run_id: str) -> None:
+        """Have a scheduled job be due now, and the workers' timers hear of it."""
+        await self._redis.zadd(keys.DUE, {run_id: 1})
+        await self._redis.publish(keys.DUE_CHANNEL, "1")
+
+    async def progress(
+        self, run_id: str, wanted: Callable[[dict[str, Any]], bool], *, after: str | None = None
+    ) -> str:
+        """Wait for progress as wanted, later than the event ``after``; the id of its event."""
+
+        async def found() -> str | None:
+            for event in await self.state.events_after(run_id, after):
+                if event.type == "progress" and wanted(msgspec.json.decode(event.data)):
+                    return event.id
+            return None
+
+        told: str = await wait_until(found)
+        return told
 
     async def event(self, run_id: str, kind: str, deadline_s: float = 20.0) -> None:
         """Wait for an event of a job: status, progress or end."""

@@ -10,18 +10,14 @@ from redis.asyncio import Redis
 
 from control import ids, keys
 from control.clock import SystemClock
-from control.errors import StoreUnavailable
 from control.flags import commands, events
+from control.flags.answers import Answers
 from control.flags.document import INGESTION, MAINTENANCE, Document, Flag, Position
 from control.flags.errors import NobodyListens
-from control.flags.link import Link
 from control.flags.outcome import Verdict
 from control.flags.plane import ControlPlane
-from control.flags.projection import Projection
 from control.flags.publisher import Publisher
-from control.flags.replica import Replica
 from control.stores.postgres import connection
-from control.subscriber import Subscriber
 from tests.conftest import LiveStores
 from tests.planes import Planes, planes
 from tests.stack import wait_until
@@ -226,12 +222,8 @@ async def test_foreign_values_in_redis_are_mended(fleet: Planes, redis: Redis) -
 async def test_without_an_instance_a_command_fails_at_once(
     stores: LiveStores, redis: Redis
 ) -> None:
-    clock = SystemClock()
-    subscriber = Subscriber(redis, clock)
-    projection, replica = Projection(redis, clock), Replica(clock)
-    link = Link(subscriber, projection, replica, clock, read_truth=_no_truth)
     with pytest.raises(NobodyListens):
-        await Publisher(redis, link, clock).send(
+        await Publisher(redis, Answers(), SystemClock()).send(
             commands.new("toggle", MAINTENANCE, actor="ann"), timeout_s=5
         )
 
@@ -253,7 +245,3 @@ async def _count(plane: ControlPlane, expected: int) -> bool:
 
 async def _is_hash(redis: Redis) -> bool:
     return bool(await redis.type(keys.FLAGS) == b"hash")
-
-
-async def _no_truth() -> Document:
-    raise StoreUnavailable("database", "there is none")

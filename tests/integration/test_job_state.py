@@ -8,8 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 from control import keys
-from control.errors import BridgeUp, InvalidInput
+from control.errors import InvalidInput
 from control.ids import new_id
+from tests.conftest import open_gate
 from tests.job_steps import LEASE_S, claim_one, ended, new
 from worker.jobs.errors import IllegalTransition, JobFinished, KeyReused, StaleToken, UnknownJob
 from worker.jobs.job import JobError, JobState
@@ -81,20 +82,6 @@ async def test_two_submissions_with_one_key_at_once_make_one_job(jobs: JobStateM
     answers = await asyncio.gather(*(jobs.create_job(new(key="k", digest="a")) for _ in range(50)))
     assert len({answer.run_id for answer in answers}) == 1
     assert sum(answer.created for answer in answers) == 1
-
-
-async def test_nothing_is_accepted_or_claimed_under_maintenance(
-    jobs: JobStateManager, redis: Redis
-) -> None:
-    await jobs.create_job(new())
-    await jobs.heartbeat("w1", [], join=True)
-    await redis.hset(keys.FLAGS, "app_maintenance", "1")
-    with pytest.raises(BridgeUp):
-        await jobs.create_job(new())
-    with pytest.raises(BridgeUp):
-        await jobs.claim("w1", "io", 1)
-    await redis.hset(keys.FLAGS, "app_maintenance", "0")
-    assert len(await jobs.claim("w1", "io", 5)) == 1
 
 
 async def test_priorities_are_served_in_order_and_returned_jobs_first(
@@ -256,5 +243,6 @@ async def test_scripts_come_back_after_they_were_forgotten(
     await redis.script_flush()
     await jobs.create_job(new())
     await redis.flushall()
+    await open_gate(redis)
     await jobs.create_job(new())
     assert (await claim_one(jobs)).attempt == 1

@@ -82,6 +82,7 @@ def test_what_a_newer_release_adds_is_passed_over() -> None:
         raw(reason="\x1b[2J"),
         raw(until="tomorrow"),
         raw(until="2026-11-21T14:00:00"),
+        raw(until="0001-01-01T00:00:00+14:00"),
         raw(mode="half"),
         raw(expected_version=-1),
         raw(expected_version=1 << 70),

@@ -17,9 +17,10 @@ from redis.asyncio import Redis
 
 from control import keys, logs
 from control.clock import from_ms
-from control.errors import BridgeUp, InvalidInput
+from control.errors import BridgeUp, ControlStateStale, InvalidInput
 from control.ids import is_id
 from control.stores.redis import guard
+from control.stores.scripts import Argument
 from worker.jobs.batcher import Batcher
 from worker.jobs.errors import (
     IllegalTransition,
@@ -41,7 +42,7 @@ from worker.jobs.job import (
     Page,
     Spec,
 )
-from worker.jobs.scripts import Argument, Scripts
+from worker.jobs.scripts import Scripts
 
 _COMPRESS_FROM = 64 << 10
 _PLAIN, _PACKED = b"\x00", b"\x01"
@@ -101,13 +102,11 @@ class JobStateManager:
     async def create_job(self, new: NewJob) -> Accepted:
         """Accept a job, durably. Calling again with the same run id changes nothing.
 
-        Raises :class:`BridgeUp` under maintenance and :class:`KeyReused` where the idempotency key
-        made a job from another body.
+        Raises :class:`BridgeUp` under maintenance, :class:`ControlStateStale` where Redis does not
+        tell, and :class:`KeyReused` where the idempotency key made a job from another body.
         """
         payload = await _pack(new.payload)
         answer = await self._accept((new, payload))
-        if answer == b"closed":
-            raise BridgeUp("maintenance is on: no job is accepted")
         if answer == b"conflict":
             raise KeyReused
         if answer == b"created":
@@ -223,16 +222,15 @@ class JobStateManager:
         """Up to ``count`` jobs of ``lane``, now this worker's.
 
         After a claim whose answer was lost, ``known`` (the run ids that did reach the worker)
-        brings the others. Raises :class:`BridgeUp`, and :class:`WorkerLost` without a live lease.
+        brings the others; those alone, and whatever the flags are, where ``count`` is 0. Raises
+        :class:`BridgeUp`, :class:`ControlStateStale`, and :class:`WorkerLost` without a live lease.
         """
         resync = [] if known is None else list(known)
         answer = await self._run("claim", [worker, lane, count, int(known is not None), *resync])
         if answer == b"lost":
             raise WorkerLost(f"worker {worker} has no lease")
-        if answer == b"closed":
-            raise BridgeUp("maintenance is on: no job is claimed")
         claims = []
-        for row in answer:
+        for row in _passed(answer):
             try:
                 claims.append(await _claim(row))
             except (msgspec.DecodeError, zlib.error, TypeError):
@@ -308,8 +306,7 @@ class JobStateManager:
                 sha256(key.encode()).hexdigest() if new.idempotency_key else "",
                 new.digest, _encode(spec), payload,
             ]  # fmt: skip
-        answer = await self._run("accept", arguments)
-        return [answer] * len(jobs) if answer == b"closed" else answer
+        return _passed(await self._run("accept", arguments))
 
     async def _finish_all(self, outcomes: list[Outcome]) -> list[bool]:
         arguments: list[Argument] = [self._ttl_ms]
@@ -327,6 +324,16 @@ class JobStateManager:
             progress = _encode(item.progress) if item.progress is not None else b""
             arguments += [item.run_id, item.token, progress, item.checkpoint or b""]
         return [answer == b"1" for answer in await self._run("progress", arguments)]
+
+
+def _passed(answer: Any) -> list[Any]:
+    """What a script answered that the gate let pass; raises what the gate said otherwise."""
+    if answer == b"closed":
+        raise BridgeUp("maintenance is on: no job is accepted or claimed")
+    if answer == b"unknown":
+        raise ControlStateStale("Redis does not tell whether maintenance is on")
+    answers: list[Any] = answer
+    return answers
 
 
 async def _claim(row: Sequence[Any]) -> Claim:

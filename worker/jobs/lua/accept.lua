@@ -3,11 +3,12 @@
 -- ARGV: ttl_ms of idempotency keys, then for each job
 --   run_id, kind, lane, priority, max_attempts, run_at_ms or '', key digest or '', body digest,
 --   spec, payload
--- Returns 'closed', or for each job its answer: 'created', 'conflict', or the run id of the job
--- that the same key made before. A job that is already there under this run id counts as created,
--- so a submission whose answer was lost may be repeated.
+-- Returns 'closed' or 'unknown' (see bridge_is_up), or for each job its answer: 'created',
+-- 'conflict', or the run id of the job that the same key made before. A job that is already there
+-- under this run id counts as created, so a submission whose answer was lost may be repeated.
 
-if bridge_is_up() then return 'closed' end
+local shut = bridge_is_up()
+if shut then return shut end
 
 local FIELDS = 10
 local key_ttl_ms = ARGV[1]

@@ -1,14 +1,16 @@
 -- Claim up to `count` jobs of a lane for a live worker, unless the bridge is up.
 --
 -- ARGV: worker, lane, count, resync ('1' or '0'), then the run ids that the worker knows it holds
--- Returns 'closed', 'lost' (the worker has no lease), or a list of
+-- Returns 'closed' or 'unknown' (see bridge_is_up), 'lost' (the worker has no lease), or a list of
 --   { run_id, token, attempt, spec, payload, checkpoint or false }
 -- With resync, jobs that an earlier answer assigned to this worker but that never reached it come
--- first, with a new token.
+-- first, with a new token. A count of 0 asks for those alone: they are claimed already, so the
+-- bridge does not keep them from being given back.
 
 local worker, lane, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if not redis.call('ZSCORE', prefix .. 'workers', worker) then return 'lost' end
-if bridge_is_up() then return 'closed' end
+local shut = count > 0 and bridge_is_up()
+if shut then return shut end
 
 local claims = {}
 
@@ -44,12 +46,13 @@ local function read(stream, from, most)
   return got and got[1][2] or {}
 end
 
+local ALL = 16384 -- more than a worker has slots
 if ARGV[4] == '1' then
   local known = {}
   for at = 5, #ARGV do known[ARGV[at]] = true end
   for _, name in ipairs(QUEUES) do
     local stream = queue_key(lane, name)
-    for _, entry in ipairs(read(stream, '0', #ARGV + count)) do
+    for _, entry in ipairs(read(stream, '0', ALL)) do
       local run_id = entry[2] and entry[2][2]
       if run_id and not known[run_id] then take(run_id, 'running') end
     end
@@ -68,5 +71,5 @@ for _, name in ipairs(QUEUES) do
 end
 
 -- What we could not carry is for the next consumer.
-if #claims == count then ring(lane) end
+if count > 0 and #claims >= count then ring(lane) end
 return claims

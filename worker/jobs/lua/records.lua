@@ -16,9 +16,24 @@ local function job_key(run_id) return prefix .. 'job:' .. run_id end
 local function queue_key(lane, name) return prefix .. 'queue:' .. lane .. ':' .. name end
 local function index_key(kind, status) return prefix .. 'index:' .. kind .. ':' .. status end
 
+-- Other writers leave "False", "off" or "true" in the flags; such words mean what they say.
+-- control.flags.document.redis_value_to_bool reads the same way.
+local MEANS = {
+  ['1'] = true, ['true'] = true, ['on'] = true, ['yes'] = true, t = true, y = true,
+  ['0'] = false, ['false'] = false, off = false, no = false, f = false, n = false,
+  [''] = false, none = false, null = false,
+}
+
 -- The gate: the projected flag decides inside the script, so nothing slips between check and act.
+-- nil while work may pass, 'closed' while the bridge is up in whichever mode, 'unknown' where Redis
+-- does not tell (emptied, not projected yet, or spoilt): who does not know lets nothing pass.
 local function bridge_is_up()
-  return redis.call('HGET', prefix .. 'flags', 'app_maintenance') == '1'
+  local told = redis.pcall('HGET', prefix .. 'flags', 'app_maintenance')
+  if type(told) ~= 'string' then return 'unknown' end
+  local word = string.match(told, '^%s*(.-)%s*$')
+  local up = MEANS[string.lower(string.match(word, '^["\']*(.-)["\']*$'))]
+  if up == nil then return 'unknown' end
+  return up and 'closed' or nil
 end
 
 -- Append to the job's events and tell whoever follows it. A list of small texts, not a stream: a
