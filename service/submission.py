@@ -16,7 +16,7 @@ from control.errors import InvalidInput
 from service import auth, deadline, inputs
 from service.appkeys import JOBS, REQUEST_ID
 from service.handlers.jobs import JobHandlers, Links, answer
-from worker.jobs.job import JobRecord, JobState, NewJob, Spec, priority_name
+from worker.jobs.job import JobState, NewJob, Spec, priority_name
 from worker.jobs.kinds import Kind
 
 T = TypeVar("T")
@@ -81,25 +81,15 @@ async def submit(
     )
     async with deadline.redis(sending=len(payload)):
         accepted = await jobs.create_job(new)
-        record = await jobs.get_job(accepted.run_id)
-    if record is None:
-        raise RuntimeError("a job was accepted and has no record")
-    location = f"{family.path}/{record.run_id}"
-    status = _first_status(record) if accepted.created else record.status
     receipt = Receipt(
-        record.run_id,
-        status,
-        record.correlation_id,
-        record.submitted_at,
-        family.links(record.run_id),
+        accepted.run_id,
+        accepted.status,
+        accepted.correlation_id,
+        accepted.submitted_at,
+        family.links(accepted.run_id),
     )
+    location = f"{family.path}/{accepted.run_id}"
     return answer(receipt, 202 if accepted.created else 200, Location=location)
-
-
-def _first_status(record: JobRecord) -> JobState:
-    """What the job was accepted as; an idle worker may have claimed it since."""
-    waits = record.run_at is not None and record.run_at > record.submitted_at
-    return JobState.SCHEDULED if waits else JobState.QUEUED
 
 
 def _spec(request: web.Request, kind: Kind, terms: Terms) -> Spec:
