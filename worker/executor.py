@@ -193,11 +193,10 @@ class Executor:
         self, event: str, running: Running, *, ordinary: bool = False, **fields: object
     ) -> None:
         """Log. The ordinary lives of asynchronous jobs are for debugging: they may be thousands."""
-        claim, say = running.claim, self._log.info
-        if ordinary and running.kind is not None and not running.kind.cpu:
-            if not self._debugs.isEnabledFor(logging.DEBUG):
-                return
-            say = self._log.debug
+        ordinary = ordinary and running.kind is not None and not running.kind.cpu
+        if ordinary and not self._debugs.isEnabledFor(logging.DEBUG):
+            return
+        say, claim = (self._log.debug if ordinary else self._log.info), running.claim
         request_id = claim.spec.correlation_id
         say(event, run_id=claim.run_id, request_id=request_id, kind=claim.spec.kind, **fields)
 

@@ -42,17 +42,17 @@ local function accept(at)
     return tonumber(redis.call('HGET', key, 'submitted_at'))
   end
   local members = listed[kind] or {}
-  members[#members + 1] = 0
+  members[#members + 1] = '0'
   members[#members + 1] = run_id
   listed[kind] = members
   if waits then
     redis.call('HSET', key, 'kind', kind, 'spec', ARGV[at + 7], 'payload', ARGV[at + 8],
-      'submitted_at', now)
+      'submitted_at', NOW)
     schedule(run_id, kind, run_at)
   else
     local queue = lane .. ':' .. priority
     redis.call('HSET', key, 'kind', kind, 'spec', ARGV[at + 7], 'payload', ARGV[at + 8],
-      'submitted_at', now, 'queue', queue, 'entry', enqueue(run_id, queue))
+      'submitted_at', NOW, 'queue', queue, 'entry', enqueue(run_id, queue))
     woken[lane] = true
   end
   return now

@@ -21,7 +21,7 @@ local function finish(at)
   local rev, kind, followed = job[3] + 1, job[6], job[8]
   local more = {}
   if progress ~= '' then
-    more = { 'progress', progress, 'progressed', rev }
+    more = { 'progress', progress, 'progressed', text(rev) }
     tell(followed, run_id, rev, 'progress', progress)
     rev = rev + 1
   end
@@ -33,7 +33,7 @@ local function finish(at)
   entries[#entries + 1] = job[5]
   done[job[4]] = entries
   if status == 'scheduled' then
-    redis.call('HSET', job_key(run_id), 'status', status, 'rev', rev, 'since', now, 'worker', '',
+    redis.call('HSET', job_key(run_id), 'status', status, 'rev', text(rev), 'since', NOW, 'worker', '',
       unpack(more))
     tell_status(followed, run_id, rev, status, job[7])
     schedule(run_id, kind, now + ARGV[at + 3])
@@ -48,5 +48,5 @@ local function finish(at)
 end
 
 for at = 2, #ARGV, FIELDS do answers[#answers + 1] = finish(at) end
-for queue, entries in pairs(done) do dequeue(queue, unpack(entries)) end
+for queue, entries in pairs(done) do dequeue_many(queue, entries) end
 return answers

@@ -14,8 +14,8 @@ local function report(at)
   if checkpoint ~= '' then fields = { 'checkpoint', checkpoint } end
   if progress ~= '' then
     local rev = job[3] + 1
-    redis.call('HSET', job_key(run_id), 'rev', rev, 'progress', progress, 'progressed', rev,
-      unpack(fields))
+    redis.call('HSET', job_key(run_id), 'rev', text(rev), 'progress', progress,
+      'progressed', text(rev), unpack(fields))
     tell(job[4], run_id, rev, 'progress', progress)
   elseif fields[1] then
     redis.call('HSET', job_key(run_id), unpack(fields))

@@ -13,7 +13,7 @@ for _, run_id in ipairs(ready) do
     local lane, priority = terms(job[3])
     local queue, rev = lane .. ':' .. priority, (job[4] or 1) + 1
     unlist(job[2], 'scheduled', run_id)
-    redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', rev, 'since', now,
+    redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev), 'since', NOW,
       'queue', queue, 'entry', enqueue(run_id, queue))
     tell_status(job[6], run_id, rev, 'queued', job[5])
     woken[lane] = true

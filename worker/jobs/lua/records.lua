@@ -12,8 +12,12 @@ local QUEUES = { 'returned', 'high', 'normal', 'low' }
 local LANES = { 'cpu', 'io' }
 local GROUP = 'workers'
 
+-- A whole number as text: Redis takes microseconds to print a number that Lua hands it.
+local function text(number) return string.format('%d', number) end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local NOW = text(now)
 
 local function job_key(run_id) return prefix .. 'job:' .. run_id end
 local function queue_key(queue) return prefix .. 'queue:' .. queue end
@@ -54,7 +58,7 @@ end
 -- Tell who follows the job what its revision `rev` is. Nobody does, mostly.
 local function tell(followed, run_id, rev, kind, data)
   if followed then
-    redis.call('PUBLISH', job_key(run_id) .. ':events', rev .. '\n' .. kind .. '\n' .. data)
+    redis.call('PUBLISH', job_key(run_id) .. ':events', text(rev) .. '\n' .. kind .. '\n' .. data)
   end
 end
 
@@ -98,6 +102,33 @@ local function dequeue(queue, ...)
   redis.call('XDEL', stream, ...)
 end
 
+-- The same for many that were held. To trim what lies before the oldest entry that is still held, or
+-- was not yet read, costs a fraction of deleting one by one; only what was queued long after that
+-- oldest one is deleted, lest a long run keep all that comes after it.
+local FAR_MS = 1000
+local function dequeue_many(queue, entries)
+  local stream = queue_key(queue)
+  redis.call('XACK', stream, GROUP, unpack(entries))
+  local held = redis.call('XPENDING', stream, GROUP, '-', '+', 1)[1]
+  local before = held and held[1]
+  if not before then
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+      for at = 1, #group, 2 do
+        if group[at] == 'last-delivered-id' then
+          local ms, number = string.match(group[at + 1], '(%d+)-(%d+)')
+          before = ms .. '-' .. text(number + 1)
+        end
+      end
+    end
+  end
+  redis.call('XTRIM', stream, 'MINID', before)
+  local oldest, far = tonumber(string.match(before, '%d+')), {}
+  for _, entry in ipairs(entries) do
+    if string.match(entry, '%d+') - oldest > FAR_MS then far[#far + 1] = entry end
+  end
+  if far[1] then redis.call('XDEL', stream, unpack(far)) end
+end
+
 -- Hold a job back until `due`; tell the timers if that is the earliest.
 local function schedule(run_id, kind, due)
   list(kind, 'scheduled', run_id)
@@ -110,7 +141,7 @@ end
 -- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`.
 local function conclude(run_id, job, rev, status, ttl_ms, more)
   local key = job_key(run_id)
-  redis.call('HSET', key, 'status', status, 'rev', rev + 1, 'finished_at', now, unpack(more))
+  redis.call('HSET', key, 'status', status, 'rev', text(rev + 1), 'finished_at', NOW, unpack(more))
   -- A failed job keeps its payload, so that it can be run again.
   if status == 'failed' then redis.call('HDEL', key, 'checkpoint')
   else redis.call('HDEL', key, 'payload', 'checkpoint') end

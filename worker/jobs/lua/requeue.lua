@@ -26,8 +26,8 @@ local function requeue(at)
   local queue = lane .. ':returned'
   local more = {}
   if checkpoint ~= '' then more = { 'checkpoint', checkpoint } end
-  redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', rev, 'attempt', attempt,
-    'drain_requeues', (job[10] or 0) + drained, 'worker', '', 'since', now,
+  redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev), 'attempt', text(attempt),
+    'drain_requeues', text((job[10] or 0) + drained), 'worker', '', 'since', NOW,
     'queue', queue, 'entry', enqueue(run_id, queue), unpack(more))
   tell_status(followed, run_id, rev, 'queued', attempt)
   woken[lane] = true
