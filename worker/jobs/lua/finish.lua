@@ -33,8 +33,8 @@ local function finish(at)
   entries[#entries + 1] = job[5]
   done[job[4]] = entries
   if status == 'scheduled' then
-    redis.call('HSET', job_key(run_id), 'status', status, 'rev', text(rev), 'since', NOW, 'worker', '',
-      unpack(more))
+    redis.call('HSET', job_key(run_id), 'status', status, 'rev', text(rev), 'since', NOW,
+      'worker', '', unpack(more))
     tell_status(followed, run_id, rev, status, job[7])
     schedule(run_id, kind, now + ARGV[at + 3])
     return 1
@@ -43,7 +43,8 @@ local function finish(at)
     more[#more + 1] = 'result'
     more[#more + 1] = result
   end
-  conclude(run_id, { kind = kind, attempt = job[7], followed = followed }, rev, status, ttl_ms, more)
+  local known = { kind = kind, attempt = job[7], followed = followed }
+  conclude(run_id, known, rev, status, ttl_ms, more)
   return 1
 end
 

@@ -48,7 +48,7 @@ local function read(run_id, ...)
   return found.err and {} or found
 end
 
--- What the submission said of a job that is to be queued or judged; its defaults where it is spoilt.
+-- What the submission said of a job that is to be queued or judged; defaults where it is spoilt.
 local function terms(spec)
   local good, said = pcall(cjson.decode, spec or '')
   if not good or type(said) ~= 'table' then said = {} end
@@ -102,9 +102,9 @@ local function dequeue(queue, ...)
   redis.call('XDEL', stream, ...)
 end
 
--- The same for many that were held. To trim what lies before the oldest entry that is still held, or
--- was not yet read, costs a fraction of deleting one by one; only what was queued long after that
--- oldest one is deleted, lest a long run keep all that comes after it.
+-- The same for many that were held. To trim what lies before the oldest entry that is still held,
+-- or was not yet read, costs a fraction of deleting one by one; only what was queued long after
+-- that oldest one is deleted, lest a long run keep all that comes after it.
 local FAR_MS = 1000
 local function dequeue_many(queue, entries)
   local stream = queue_key(queue)

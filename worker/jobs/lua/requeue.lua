@@ -26,9 +26,9 @@ local function requeue(at)
   local queue = lane .. ':returned'
   local more = {}
   if checkpoint ~= '' then more = { 'checkpoint', checkpoint } end
-  redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev), 'attempt', text(attempt),
-    'drain_requeues', text((job[10] or 0) + drained), 'worker', '', 'since', NOW,
-    'queue', queue, 'entry', enqueue(run_id, queue), unpack(more))
+  redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev),
+    'attempt', text(attempt), 'drain_requeues', text((job[10] or 0) + drained),
+    'worker', '', 'since', NOW, 'queue', queue, 'entry', enqueue(run_id, queue), unpack(more))
   tell_status(followed, run_id, rev, 'queued', attempt)
   woken[lane] = true
   return 1

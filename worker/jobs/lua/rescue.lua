@@ -21,8 +21,8 @@ local function rescue(run_id, worker, lane)
   if job[7] then outcome = 'cancelled' elseif attempt >= max_attempts then outcome = 'failed' end
   if outcome == 'queued' then
     local queue = lane .. ':returned'
-    redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev), 'worker', '', 'since', NOW,
-      'queue', queue, 'entry', enqueue(run_id, queue))
+    redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev), 'worker', '',
+      'since', NOW, 'queue', queue, 'entry', enqueue(run_id, queue))
     tell_status(followed, run_id, rev, 'queued', attempt)
     woken[lane] = true
   else
