@@ -19,6 +19,10 @@ from worker.jobs.kinds import Kinds
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _REF = "#/components/schemas/{name}"
 _PATH_PARAMETERS = {
+    "flag": {
+        "description": "app_maintenance, app_data_ingestion, or another that is declared",
+        "schema": {"type": "string"},
+    },
     "run_id": {
         "description": "The id that the submission was answered with",
         "schema": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"},
@@ -26,6 +30,7 @@ _PATH_PARAMETERS = {
 }
 _EVERYWHERE = (problems.INTERNAL,)
 _GUARDED = (problems.UNAUTHORISED, problems.UNAVAILABLE)
+_GATED = (problems.BRIDGE_UP, problems.CONTROL_STATE_STALE)
 _SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
     Access.JOBS: [{"token": []}, {}],
@@ -33,13 +38,15 @@ _SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
 _HEADER = {"X-Request-ID": "the request's id: the one that came with it, or a new one"}
 
 
-def document(routes: Iterable[Route], kinds: Kinds) -> bytes:
-    """The document as JSON."""
+def document(routes: Iterable[Route], kinds: Kinds, open_paths: frozenset[str]) -> bytes:
+    """The document as JSON. ``open_paths`` are those that a raised bridge does not hold up."""
     routes = tuple(routes)
     schemas = _Schemas(routes, kinds)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(
+            route, schemas, gated=route.path not in open_paths
+        )
     tags = list(dict.fromkeys(route.tag for route in routes))
     return msgspec.json.encode({
         "openapi": "3.1.0",
@@ -91,19 +98,22 @@ def _types(route: Route) -> Iterator[Any]:
         yield from each.content.values()
 
 
-def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
+def _operation(route: Route, schemas: _Schemas, *, gated: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "tags": [route.tag],
         "summary": route.summary,
         "operationId": _operation_id(route),
         "parameters": [*_path(route), *_query(route, schemas), *_headers(route)],
-        "responses": _responses(route, schemas),
+        "responses": _responses(route, schemas, gated=gated),
         "security": _SECURITY.get(route.access, [{"token": []}]),
     }
     if route.description:
         operation["description"] = route.description
     if route.body:
-        operation["requestBody"] = {"required": True, "content": _content(route.body, schemas)}
+        operation["requestBody"] = {
+            "required": not route.body_optional,
+            "content": _content(route.body, schemas),
+        }
     return operation
 
 
@@ -132,7 +142,7 @@ def _headers(route: Route) -> Iterator[dict[str, Any]]:
         yield {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
 
 
-def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
+def _responses(route: Route, schemas: _Schemas, *, gated: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(status): {
             "description": each.meaning,
@@ -143,7 +153,7 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
     }
     by_status: dict[str, list[ProblemType]] = {}
     general = _EVERYWHERE if route.access is Access.PUBLIC else (*_GUARDED, *_EVERYWHERE)
-    for kind in (*route.refusals, *general):
+    for kind in (*route.refusals, *general, *(_GATED if gated else ())):
         by_status.setdefault(str(kind.status), []).append(kind)
     for status, kinds in sorted(by_status.items()):
         if status not in responses:
@@ -154,7 +164,7 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
 def _problem(status: str, kinds: list[ProblemType], schemas: _Schemas) -> dict[str, Any]:
     told = " ".join(f"`{kind.uri}`: {kind.title}. {kind.meaning}" for kind in kinds)
     headers = dict(_HEADER)
-    if status == "503":
+    if status in ("429", "503"):
         headers["Retry-After"] = "seconds until the request may be sent again"
     if status == "401":
         headers["WWW-Authenticate"] = "how to authenticate"

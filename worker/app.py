@@ -69,6 +69,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
             database=database, clock=clock,
         )  # fmt: skip
+        probes.control_stale = lambda: plane.replica.stale
         drain = Drain(
             executor, plane.replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
