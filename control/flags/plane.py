@@ -173,7 +173,7 @@ async def open_plane(
 
     link.on_proof(proved)
     presence.on_renewal(proved)
-    await link.open()
+    await life.enter(_open(link))
     await subscriber.add(keys.COMMANDS_CHANNEL, Listener(controller.heard), wait_s=0)
     await life.enter(_present(presence))
     for name, work in (
@@ -196,6 +196,15 @@ async def open_plane(
         subscriber=subscriber,
         clock=clock,
     )
+
+
+@contextlib.asynccontextmanager
+async def _open(link: Link) -> AsyncIterator[None]:
+    await link.open()
+    try:
+        yield
+    finally:
+        await link.close()
 
 
 @contextlib.asynccontextmanager
