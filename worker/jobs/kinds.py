@@ -28,7 +28,7 @@ _ANYTHING = (None, type(None), Any, object, inspect.Parameter.empty)
 """What an annotation may be where any JSON will do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of job.
 
