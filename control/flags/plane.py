@@ -152,15 +152,16 @@ async def open_plane(
     replica = Replica(clock)
     ledger = Ledger(database, config.control.flags, clock)
     projection = Projection(redis, clock)
-    answers = Answers()
+    answers = Answers(clock)
     link = Link(subscriber, projection, replica, answers, clock, read_truth=ledger.read)
     presence = Presence(instance, kind, redis=redis, replica=replica, clock=clock)
-    controller = Controller(
-        instance, redis=redis, ledger=ledger, projection=projection, replica=replica, clock=clock
-    )
     beacon = Beacon(
         url, ledger=ledger, projection=projection, replica=replica, link=link, clock=clock
     )
+    controller = Controller(
+        instance, redis=redis, ledger=ledger, projection=projection, replica=replica,
+        answers=answers, first=lambda: beacon.in_office, clock=clock,
+    )  # fmt: skip
     fallback = Fallback(
         url, instance, ledger=ledger, replica=replica, presence=presence, clock=clock
     )

@@ -222,8 +222,9 @@ async def test_foreign_values_in_redis_are_mended(fleet: Planes, redis: Redis) -
 async def test_without_an_instance_a_command_fails_at_once(
     stores: LiveStores, redis: Redis
 ) -> None:
+    clock = SystemClock()
     with pytest.raises(NobodyListens):
-        await Publisher(redis, Answers(), SystemClock()).send(
+        await Publisher(redis, Answers(clock), clock).send(
             commands.new("toggle", MAINTENANCE, actor="ann"), timeout_s=5
         )
 
