@@ -34,13 +34,11 @@ CLAIM_S = 5.0
 """How long a command belongs to who claimed it; then another may try."""
 
 ANSWER_KEPT_S = 60
-PASSING_S = 1
-"""How long an answer is kept that the same command may not get again."""
+"""How long a copy of a command that turns up late is told what became of the first."""
 
 QUIET_S = 0.5
 BACKLOG = 1024
 
-_PASSING = (Verdict.DEBOUNCED, Verdict.UNAVAILABLE)
 Via = Literal["channel", "local"]
 
 
@@ -131,14 +129,13 @@ class Controller:
         Else all of them would wake and claim at once, and the one that commits would have to share
         the machine with the others.
         """
-        if self._first():
-            return False
-        due = heard_at + HEAD_START_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
-        await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
+        if not self._first():
+            due = heard_at + HEAD_START_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+            await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
         return self._answers.answered_since(command.id, heard_at)
 
     async def _perhaps_carry_out(self, command: Command) -> None:
-        key = keys.command(command.id, command.digest())
+        key = keys.command(command.id, command.attempt())
         verdict = await self._claim(
             [key, key + ":told"],
             [self._instance, int(CLAIM_S * 1000), keys.EVENTS_CHANNEL, int(QUIET_S * 1000)],
@@ -184,9 +181,8 @@ class Controller:
             else:  # PostgreSQL was never reached: there is nothing to project
                 await self._projection.say(event)
             with guard():
-                key = keys.command(command.id, command.digest())
-                kept_s = PASSING_S if outcome.verdict in _PASSING else ANSWER_KEPT_S
-                await self._redis.set(key, event, ex=kept_s)
+                key = keys.command(command.id, command.attempt())
+                await self._redis.set(key, event, ex=ANSWER_KEPT_S)
         except StoreUnavailable as error:
             self._log.warning("not announced", reason=error.reason, id=outcome.command_id)
 

@@ -165,7 +165,7 @@ async def open_plane(
     fallback = Fallback(
         url, instance, ledger=ledger, replica=replica, presence=presence, clock=clock
     )
-    registry = Registry(redis, database)
+    registry = Registry(redis, database, linked=lambda: replica.age_s("redis") <= STALE_S)
 
     def proved() -> None:
         # Both must hold: that nothing was missed, and that the fleet counts on this instance.
