@@ -89,12 +89,24 @@ class Controller:
             command, heard_at = await self._waiting.get()
             try:
                 if not await self._left_to_another(command, heard_at):
-                    await self._perhaps_carry_out(command)
+                    await self.claim(command, via="channel")
             except StoreUnavailable as error:
                 # Redis went away: the publisher hears nothing and sends it again.
                 self._log.warning("command abandoned", id=command.id, reason=error.reason)
             except Exception:
                 self._log.exception("command failed", id=command.id)
+
+    async def claim(self, command: Command, *, via: Via = "local") -> Outcome | None:
+        """Carry ``command`` out, unless another instance has begun to; ``None`` then.
+
+        One that is done has its answer published again. Raises :class:`StoreUnavailable`.
+        """
+        key = keys.command(command.id, command.attempt())
+        verdict = await self._claim(
+            [key, key + ":told"],
+            [self._instance, int(CLAIM_S * 1000), keys.EVENTS_CHANNEL, int(QUIET_S * 1000)],
+        )
+        return await self.carry_out(command, via=via) if verdict == b"taken" else None
 
     async def carry_out(
         self,
@@ -133,15 +145,6 @@ class Controller:
             due = heard_at + HEAD_START_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
             await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
         return self._answers.answered_since(command.id, heard_at)
-
-    async def _perhaps_carry_out(self, command: Command) -> None:
-        key = keys.command(command.id, command.attempt())
-        verdict = await self._claim(
-            [key, key + ":told"],
-            [self._instance, int(CLAIM_S * 1000), keys.EVENTS_CHANNEL, int(QUIET_S * 1000)],
-        )
-        if verdict == b"taken":
-            await self.carry_out(command, via="channel")
 
     async def _commit(self, command: Command, via: Via) -> Outcome:
         try:

@@ -70,15 +70,22 @@ class ControlPlane:
         """Have ``command`` carried out by whichever instance claims it; here, if none answers.
 
         ``internal`` is for what Drawbridge does by itself: carried out here, never debounced.
-        The command's id keeps it from being granted twice, whoever else may be at it.
+        Raises :class:`CommandTimedOut` where another has it and does not answer.
         """
         if internal:
             return await self.controller.carry_out(command, debounced=False)
         if self._linked:
-            with contextlib.suppress(StoreUnavailable, CommandTimedOut, NobodyListens):
-                patience_s = min(timeout_s, OTHERS_S)
-                return await self.publisher.send(command, timeout_s=patience_s)
-        return await self.controller.carry_out(command, offline=not self._linked)
+            with contextlib.suppress(StoreUnavailable):
+                return await self._published(command, timeout_s)
+        return await self.controller.carry_out(command, offline=True)
+
+    async def _published(self, command: Command, timeout_s: float) -> Outcome:
+        """Have it carried out by whoever hears it; by this instance where nobody begins to."""
+        with contextlib.suppress(CommandTimedOut, NobodyListens):
+            return await self.publisher.send(command, timeout_s=min(timeout_s, OTHERS_S))
+        if (outcome := await self.controller.claim(command)) is not None:
+            return outcome
+        return await self.publisher.send(command, timeout_s=max(1.0, timeout_s - OTHERS_S))
 
     @property
     def _linked(self) -> bool:
