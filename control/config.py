@@ -20,6 +20,7 @@ from control.settings import (
     number,
     one_of,
     path,
+    secret_text,
     setting,
     size,
     url,
@@ -183,7 +184,9 @@ class ControlSection:
     secret: str = setting(
         "DRAWBRIDGE_SECRET",
         "",
-        "signs the tokens that let operators pass a raised bridge; empty: there are none",
+        "signs the tokens that let operators pass a raised bridge (32 characters or more); "
+        "empty: there are none",
+        secret_text(32),
         secret=True,
     )
 

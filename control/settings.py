@@ -138,3 +138,14 @@ def path(text: str) -> str:
     if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", text) is None:
         raise ValueError(f"must be a path such as /status/v1, not {text!r}")
     return text.rstrip("/")
+
+
+def secret_text(least: int) -> Callable[[str], str]:
+    """A secret of at least ``least`` characters; the message does not repeat it."""
+
+    def parse(text: str) -> str:
+        if len(text) < least:
+            raise ValueError(f"must be at least {least} characters long")
+        return text
+
+    return parse

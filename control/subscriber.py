@@ -12,7 +12,6 @@ that was held finds an old answer waiting.
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +19,16 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from control import logs
+from control import cancelling, logs
+from control.backoff import Backoff
 from control.clock import Clock
 
 PING_EVERY_S = 1.0
 PONG_WITHIN_S = 2.0
 _BACKOFF_S = (0.05, 1.0)
+_BROKEN = (RedisError, OSError, AttributeError)
+"""What (un)subscribing raises on a connection that is just being remade, where redis-py has none.
+The next connection asks for whatever is wanted then."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,19 @@ class Subscriber:
 
     async def run(self) -> None:
         """Listen for ever, reconnecting with capped and jittered backoff."""
-        delay, cap = _BACKOFF_S
-        while True:
-            began = self._clock.monotonic()
-            try:
-                await self._connected()
-            except (RedisError, OSError, TimeoutError) as error:
-                self._log.warning("subscription lost", reason=type(error).__name__)
-            if self._clock.monotonic() - began > cap:
-                delay = _BACKOFF_S[0]
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            delay = min(cap, delay * 2)
+        pause = Backoff(*_BACKOFF_S)
+        try:
+            while True:
+                began = self._clock.monotonic()
+                try:
+                    await self._connected()
+                except (RedisError, OSError, TimeoutError) as error:
+                    self._log.warning("subscription lost", reason=type(error).__name__)
+                if self._clock.monotonic() - began > _BACKOFF_S[1]:
+                    pause.reset()
+                await pause.wait()
+        finally:
+            await cancelling.end(*self._resyncing)
 
     async def add(self, channel: str, listener: Listener, *, wait_s: float = 2.0) -> bool:
         """Listen on ``channel``; true once Redis confirmed it, false where it has not yet."""
@@ -79,14 +84,14 @@ class Subscriber:
         self._wanted.set()
         confirmed = self._confirmed.setdefault(name, asyncio.Event())
         if first and self._pubsub is not None:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*_BROKEN):
                 await self._pubsub.subscribe(name)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(confirmed.wait(), wait_s)
         return confirmed.is_set()
 
     async def remove(self, channel: str, listener: Listener) -> None:
-        """Stop listening; the channel is given up with its last listener."""
+        """Stop listening; the channel is given up soon after its last listener has gone."""
         name = channel.encode()
         listeners = self._listeners.get(name, [])
         with contextlib.suppress(ValueError):
@@ -94,9 +99,6 @@ class Subscriber:
         if name in self._listeners and not listeners:
             del self._listeners[name]
             self._confirmed.pop(name, None)
-            if self._pubsub is not None:
-                with contextlib.suppress(RedisError, OSError):
-                    await self._pubsub.unsubscribe(name)
 
     async def _connected(self) -> None:
         """One connection's life; ends with the error that broke it."""
@@ -131,8 +133,17 @@ class Subscriber:
             elif awaiting and now >= answer_due:
                 raise TimeoutError("no answer on the subscription")
             if not awaiting and now >= next_ping:
+                await self._tidy(pubsub)
                 await asyncio.wait_for(pubsub.ping(repr(now)), PONG_WITHIN_S)
                 next_ping, answer_due, awaiting = now + PING_EVERY_S, now + PONG_WITHIN_S, True
+
+    async def _tidy(self, pubsub: PubSub) -> None:
+        """Ask for the channels that are wanted and were lost, and give up those that are not."""
+        wanted, held = self._listeners.keys(), pubsub.channels.keys()
+        if late := wanted - held:
+            await pubsub.subscribe(*late)
+        if idle := held - wanted:
+            await pubsub.unsubscribe(*idle)
 
     def _handle(self, message: dict[str, object]) -> None:
         kind, channel, data = message["type"], message["channel"], message["data"]

@@ -1,12 +1,15 @@
 """How the service is put together: what exists, what it is made from, and in which order."""
 
 import asyncio
+import contextlib
 from contextlib import aclosing
 
 from aiohttp import web
 
 from control.clock import Clock, SystemClock
 from control.config import Config
+from control.flags.document import DECLARED
+from control.flags.plane import open_plane
 from control.health import dependencies
 from control.health.engine import Engine
 from control.health.probes import Probes
@@ -16,38 +19,52 @@ from control.principals import ApiKeys, Keyring
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
-from service import appkeys, middleware, openapi, routes, routing
+from service import appkeys, gate, middleware, openapi, routes, routing
+from service.bypass import Bypass
 from worker.jobs import kinds
 from worker.jobs.feed import EventFeed
 from worker.jobs.manager import JobStateManager
 
-PROBES = web.AppKey("probes", Probes)
-_KEY_LOOKUP_S = 1.4
-"""A token is looked up with a connection and a query; together they stay below three seconds."""
+_DATABASE_S = 1.4
+"""For a connection, and for a query: looking up a token, together, stays below three seconds."""
 
 
-async def build(config: Config, life: Lifespan, *, clock: Clock | None = None) -> web.Application:
+async def build(
+    config: Config, life: Lifespan, *, instance: str, clock: Clock | None = None
+) -> web.Application:
     """The application, its connections and background tasks owned by ``life``.
 
-    No store needs to be there: each connects on first use. Raises
-    :class:`control.errors.ConfigError`.
+    ``instance`` is the id of this process in logs and in the fleet. No store needs to be there:
+    each connects on first use. Raises :class:`control.errors.ConfigError`.
     """
     clock = clock or SystemClock()
     known = kinds.load(config.jobs.modules)
     commands = await life.enter(aclosing(redis.client(config.redis.url)))
     listening = await life.enter(aclosing(redis.client(config.redis.url, retries=0)))
     database = await life.enter(
-        Database(config.postgres, connect_s=_KEY_LOOKUP_S, query_s=_KEY_LOOKUP_S)
+        Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
     )
     engine = Engine(await life.enter(dependencies.checks(config)), clock=clock)
     subscriber = Subscriber(listening, clock)
+    plane = await open_plane(
+        life, config, kind="service", instance=instance, redis=commands, subscriber=subscriber,
+        database=database, clock=clock,
+    )  # fmt: skip
     probes = Probes(engine, clock=clock)
+    probes.control_stale = lambda: plane.replica.stale
     jobs = JobStateManager(
         commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
     )
-    table = routes.table(probes)
+    base = config.service.app_status_base
+    table = routes.table(probes, base)
+    open_paths = gate.excluded((path for route in table for path in route.paths), base)
+    bypass = Bypass(config.control.secret, clock)
+    bridge = gate.Gate(
+        plane.replica, plane.presence, open_paths=open_paths, app_status_base=base,
+        bypass=bypass, clock=clock,
+    )  # fmt: skip
 
-    app = web.Application(middlewares=middleware.MIDDLEWARES)
+    app = web.Application(middlewares=(*middleware.MIDDLEWARES, bridge.check))
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
@@ -56,9 +73,15 @@ async def build(config: Config, life: Lifespan, *, clock: Clock | None = None) -
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
     app[appkeys.JWT] = JwtVerifier(config.identity, clock) if config.identity.jwks_url else None
-    app[appkeys.OPENAPI] = openapi.document(table, known)
+    app[appkeys.OPENAPI] = openapi.document(table, known, open_paths)
     app[appkeys.CLOSING] = asyncio.Event()
-    app[PROBES] = probes
+    app[appkeys.PROBES] = probes
+    app[appkeys.PLANE] = plane
+    app[appkeys.FLAGS] = frozenset((*DECLARED, *config.control.flags))
+    app[appkeys.GATE] = bridge
+    app[appkeys.BYPASS] = bypass
+    app[appkeys.HEALTH] = engine
+    app[appkeys.CLOCK] = clock
     app.on_response_prepare.append(middleware.add_headers)
     app.on_shutdown.append(_end_streams)
     routing.install(app, table)
@@ -66,6 +89,21 @@ async def build(config: Config, life: Lifespan, *, clock: Clock | None = None) -
     life.supervise("subscriber", subscriber.run())
     life.supervise("health checks", engine.run())
     return app
+
+
+async def settled(app: web.Application, within_s: float) -> None:
+    """Wait until this instance may let work in, lest its very first callers are refused.
+
+    Returns after ``within_s`` in any case: probes must be answered whatever store is away.
+    """
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(app[appkeys.PLANE].replica.proved.wait(), within_s)
+
+
+def begin_stop(app: web.Application) -> None:
+    """Say that this instance is about to stop: on /ready, and to the fleet."""
+    app[appkeys.PROBES].shutting_down.set()
+    app[appkeys.GATE].stopping()
 
 
 async def _end_streams(app: web.Application) -> None:

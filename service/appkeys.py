@@ -4,9 +4,15 @@ import asyncio
 
 from aiohttp import web
 
+from control.clock import Clock
 from control.config import ServiceSection
+from control.flags.plane import ControlPlane
+from control.health.engine import Engine
+from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
+from service.bypass import Bypass
+from service.gate import Gate
 from service.problems import Problem
 from worker.jobs.feed import EventFeed
 from worker.jobs.kinds import Kinds
@@ -16,6 +22,15 @@ CONFIG = web.AppKey("config", ServiceSection)
 JOBS = web.AppKey("jobs", JobStateManager)
 FEED = web.AppKey("feed", EventFeed)
 KINDS = web.AppKey("kinds", Kinds)
+FLAGS = web.AppKey[frozenset[str]]("flags", frozenset)
+"""The names of all flags that are declared."""
+
+PLANE = web.AppKey("plane", ControlPlane)
+GATE = web.AppKey("gate", Gate)
+BYPASS = web.AppKey("bypass", Bypass)
+HEALTH = web.AppKey("health", Engine)
+PROBES = web.AppKey("probes", Probes)
+CLOCK = web.AppKey[Clock]("clock", object)  # type: ignore[arg-type]
 KEYRING = web.AppKey("keyring", Keyring)
 JWT = web.AppKey[JwtVerifier | None]("jwt", object)  # type: ignore[arg-type]
 """Where JWTs are taken; ``None`` where the configuration names no issuer."""

@@ -8,13 +8,19 @@ import msgspec
 from aiohttp import web
 
 from control.errors import InvalidInput
+from control.flags.document import Position
 from worker.jobs.kinds import invalid
 
 T = TypeVar("T")
 MAX_IDEMPOTENCY_KEY = 255
+_QUOTED = re.compile(r'"([^"]*)"')
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
+
+
+class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Where the body says everything."""
 
 
 def query(request: web.Request, kind: type[T]) -> T:
@@ -42,6 +48,21 @@ def idempotency_key(request: web.Request) -> str | None:
     return key
 
 
+def if_match(request: web.Request) -> Position | None:
+    """The position in the header ``If-Match``; ``None`` without it, and for ``*``.
+
+    Raises :class:`InvalidInput` for anything but one strong entity tag of ours.
+    """
+    header = request.headers.get("If-Match", "*").strip()
+    if header == "*":
+        return None
+    quoted = _QUOTED.fullmatch(header)
+    try:
+        return Position.parse(quoted[1] if quoted else "")
+    except ValueError:
+        raise InvalidInput('must be an ETag such as "1763700000000.41", or *', "If-Match") from None
+
+
 def traceparent(request: web.Request) -> str | None:
     """The header ``traceparent`` if it has the form that W3C Trace Context gives it, else nothing.
 
@@ -55,10 +76,22 @@ def traceparent(request: web.Request) -> str | None:
 
 def moment_ms(text: str, where: str) -> int:
     """Milliseconds since 1970 of an RFC 3339 time with a zone. Raises :class:`InvalidInput`."""
+    return int(moment(text, where).timestamp() * 1000)
+
+
+def moment(text: str, where: str) -> datetime:
+    """An RFC 3339 time with a zone, in UTC. Raises :class:`InvalidInput`."""
     try:
-        moment = msgspec.convert(text, datetime)
+        found = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        found = None
+    if found is None or found.tzinfo is None:
         raise InvalidInput("must be an RFC 3339 time with a zone, as 2026-11-21T03:04:05Z", where)
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+    return found.astimezone(UTC)
+
+
+def below(error: InvalidInput, path: str) -> InvalidInput:
+    """``error`` as seen from outside, where what it looked at is called ``path``."""
+    message = str(error).removeprefix(f"{error.where}: ")
+    where = f"{path} {error.where}" if error.where.startswith("line ") else f"{path}.{error.where}"
+    return InvalidInput(message, where.rstrip("."))

@@ -16,6 +16,8 @@ from control.listener import listening_socket, serving, url_of
 from control.running import load_config
 from service import app
 
+_SETTLE_S = 2.0
+
 
 @click.command
 @click.option("--host", help="Address to listen on (default: DRAWBRIDGE_HOST, 127.0.0.1).")
@@ -38,23 +40,25 @@ def service(host: str | None, port: int | None, fd: int | None) -> None:
         config.service.port if port is None else port,
         fd,
     )
-    logs.configure(config.log, process="service", instance=ids.new_id())
+    instance = ids.new_id()
+    logs.configure(config.log, process="service", instance=instance)
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(run(config, listening))
+        runner.run(run(config, listening, instance))
 
 
-async def run(config: Config, listening: socket.socket) -> None:
+async def run(config: Config, listening: socket.socket, instance: str) -> None:
     """Serve on ``listening`` until a signal comes, then drain and stop.
 
     Raises :class:`control.lifespan.TaskDied` where a background task fails.
     """
     log = logs.get(__name__)
     async with Lifespan() as life:
-        application = await app.build(config, life)
+        application = await app.build(config, life, instance=instance)
+        await app.settled(application, _SETTLE_S)
         await life.enter(serving(application, listening))
         log.info("serving", url=url_of(listening))
         await life.stopping()
-        application[app.PROBES].shutting_down.set()
+        app.begin_stop(application)
         await _drain(life, config.service.drain_delay_s)
     log.info("stopped")
 

@@ -1,7 +1,7 @@
 """What happens to every request: an id, a log line, headers, and errors as problems.
 
-From the outside in: :func:`correlate`, :func:`explain`, then whoever guards the route (see
-:mod:`service.auth`), then the handler.
+From the outside in: :func:`correlate`, :func:`explain`, the gate (:mod:`service.gate`), then
+whoever guards the route (see :mod:`service.auth`), then the handler.
 """
 
 import asyncio
@@ -62,12 +62,17 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError:
         return web.Response(status=CLIENT_LEFT)
     except Exception as error:
-        problem = problems.of(error)
-        if problem is None:
-            _LOG.exception("unforeseen error", route=_route(request))
-            problem = problems.internal()
-        request[PROBLEM] = problem
-        return problem.response(request[REQUEST_ID])
+        return problem_of(request, error).response(request[REQUEST_ID])
+
+
+def problem_of(request: web.Request, error: Exception) -> problems.Problem:
+    """What ``error`` means to the caller; the log line of the request will name it."""
+    problem = problems.of(error)
+    if problem is None:
+        _LOG.error("unforeseen error", route=_route(request), exc_info=True)
+        problem = problems.internal()
+    request[PROBLEM] = problem
+    return problem
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -2,23 +2,30 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from control import __version__
 from service import problems
 from service.auth import Access
+from service.handlers.kinds import form
 from service.problems import ProblemType
 from service.routing import Route
-from service.schemas import Payload, ProblemDocument
-from service.submission import with_terms
-from worker.jobs.kinds import Kinds
+from service.schemas import KindForm, Payload, ProblemDocument
+from service.submission import MOST_AT_ONCE, with_terms
+from worker.jobs.kinds import Kind, Kinds
 
+_BATCH = msgspec.Meta(min_length=1, max_length=MOST_AT_ONCE)
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _REF = "#/components/schemas/{name}"
 _PATH_PARAMETERS = {
+    "flag": {
+        "description": "app_maintenance, app_data_ingestion, or another that is declared",
+        "schema": {"type": "string"},
+    },
     "run_id": {
         "description": "The id that the submission was answered with",
         "schema": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"},
@@ -26,6 +33,7 @@ _PATH_PARAMETERS = {
 }
 _EVERYWHERE = (problems.INTERNAL,)
 _GUARDED = (problems.UNAUTHORISED, problems.UNAVAILABLE)
+_GATED = (problems.BRIDGE_UP, problems.CONTROL_STATE_STALE)
 _SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
     Access.JOBS: [{"token": []}, {}],
@@ -33,13 +41,15 @@ _SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
 _HEADER = {"X-Request-ID": "the request's id: the one that came with it, or a new one"}
 
 
-def document(routes: Iterable[Route], kinds: Kinds) -> bytes:
-    """The document as JSON."""
-    routes = tuple(routes)
+def document(routes: Iterable[Route], kinds: Kinds, open_paths: frozenset[str]) -> bytes:
+    """The document as JSON. ``open_paths`` are those that a raised bridge does not hold up."""
+    routes = tuple(own for route in routes for own in _for_each_kind(route, kinds))
     schemas = _Schemas(routes, kinds)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(
+            route, schemas, gated=route.path not in open_paths
+        )
     tags = list(dict.fromkeys(route.tag for route in routes))
     return msgspec.json.encode({
         "openapi": "3.1.0",
@@ -57,6 +67,26 @@ def document(routes: Iterable[Route], kinds: Kinds) -> bytes:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     })  # fmt: skip
+
+
+def _for_each_kind(route: Route, kinds: Kinds) -> Iterator[Route]:
+    """The route, or where its path names a kind, one for each: they differ in their bodies, and
+    ``/jobs/{kind}`` would be the same path as ``/jobs/{run_id}``."""
+    if "{kind}" not in route.path:
+        yield route
+        return
+    for kind in kinds:
+        body = {media: _body_of(kind, stated) for media, stated in route.body.items()}
+        path = route.path.replace("{kind}", kind.name)
+        yield replace(
+            route, path=path, body=body, summary=f"{route.summary} of the kind {kind.name}"
+        )
+
+
+def _body_of(kind: Kind, stated: Any) -> Any:
+    if not isinstance(stated, KindForm):
+        return stated
+    return Annotated[list[form(kind)], _BATCH] if stated.many else form(kind)  # type: ignore[misc]
 
 
 class _Schemas:
@@ -91,24 +121,27 @@ def _types(route: Route) -> Iterator[Any]:
         yield from each.content.values()
 
 
-def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
+def _operation(route: Route, schemas: _Schemas, *, gated: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "tags": [route.tag],
         "summary": route.summary,
         "operationId": _operation_id(route),
         "parameters": [*_path(route), *_query(route, schemas), *_headers(route)],
-        "responses": _responses(route, schemas),
+        "responses": _responses(route, schemas, gated=gated),
         "security": _SECURITY.get(route.access, [{"token": []}]),
     }
     if route.description:
         operation["description"] = route.description
     if route.body:
-        operation["requestBody"] = {"required": True, "content": _content(route.body, schemas)}
+        operation["requestBody"] = {
+            "required": not route.body_optional,
+            "content": _content(route.body, schemas),
+        }
     return operation
 
 
 def _operation_id(route: Route) -> str:
-    words = re.findall(r"\w+", route.path)
+    words = re.findall(r"[\w.:-]+" if route.path.startswith("/jobs/") else r"\w+", route.path)
     return "_".join((route.method.lower(), *words)).replace("openapi_json", "openapi")
 
 
@@ -132,7 +165,7 @@ def _headers(route: Route) -> Iterator[dict[str, Any]]:
         yield {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
 
 
-def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
+def _responses(route: Route, schemas: _Schemas, *, gated: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(status): {
             "description": each.meaning,
@@ -143,7 +176,7 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
     }
     by_status: dict[str, list[ProblemType]] = {}
     general = _EVERYWHERE if route.access is Access.PUBLIC else (*_GUARDED, *_EVERYWHERE)
-    for kind in (*route.refusals, *general):
+    for kind in (*route.refusals, *general, *(_GATED if gated else ())):
         by_status.setdefault(str(kind.status), []).append(kind)
     for status, kinds in sorted(by_status.items()):
         if status not in responses:
@@ -154,7 +187,7 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
 def _problem(status: str, kinds: list[ProblemType], schemas: _Schemas) -> dict[str, Any]:
     told = " ".join(f"`{kind.uri}`: {kind.title}. {kind.meaning}" for kind in kinds)
     headers = dict(_HEADER)
-    if status == "503":
+    if status in ("429", "503"):
         headers["Retry-After"] = "seconds until the request may be sent again"
     if status == "401":
         headers["WWW-Authenticate"] = "how to authenticate"

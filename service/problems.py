@@ -4,6 +4,7 @@ A handler raises :class:`Problem`, or lets a domain error pass; :func:`of` knows
 to a caller. Whatever is not foreseen is a 500 that tells the caller nothing but its request id.
 """
 
+import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from control.errors import BridgeUp, InvalidInput, StoreUnavailable
+from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
+from control.flags.errors import CommandTimedOut, NobodyListens
 from worker.jobs.errors import JobFinished, KeyReused, UnknownJob
 
 CONTENT_TYPE = "application/problem+json"
@@ -22,6 +24,9 @@ RETRY_AFTER_S = 5
 
 BRIDGE_RETRY_AFTER_S = 60
 """The same under maintenance of unknown length."""
+
+STALE_RETRY_AFTER_S = (1, 2)
+"""The same where this instance lost touch; one of these, so that callers spread."""
 
 _LINE = re.compile(r"line (\d+)\b")
 
@@ -96,6 +101,18 @@ FINISHED = ProblemType(
     "The job is finished already",
     "A job that completed, failed or was cancelled (`job_status`) cannot be cancelled.",
 )
+NOT_CONFIGURED = ProblemType(
+    "not-configured",
+    409,
+    "This installation is not set up for that",
+    "`setting` names the environment variable that is missing.",
+)
+VERSION_MISMATCH = ProblemType(
+    "version-mismatch",
+    412,
+    "The flags have changed meanwhile",
+    "The flags are no longer at the version that `If-Match` names; `document` is how they stand.",
+)
 TOO_LARGE = ProblemType(
     "too-large",
     413,
@@ -120,6 +137,12 @@ KEY_REUSED = ProblemType(
     "This Idempotency-Key belongs to another request",
     "The key was used before with another body. Use a fresh key for each new request.",
 )
+DEBOUNCED = ProblemType(
+    "debounced",
+    429,
+    "Too soon after another change of this flag",
+    "Nothing was changed; `document` is how the flags stand. Ask again after `Retry-After`.",
+)
 INTERNAL = ProblemType(
     "internal-error",
     500,
@@ -139,14 +162,42 @@ BRIDGE_UP = ProblemType(
     "The bridge is up: maintenance",
     "Nothing is accepted until it is lowered. Send the request again after `Retry-After`.",
 )
+CONTROL_STATE_STALE = ProblemType(
+    "control_state_stale",
+    503,
+    "This instance has lost touch with the control plane",
+    "It cannot know whether the bridge is up, so it lets nothing in until it has caught up. Send "
+    "the request again after `Retry-After`; another instance may well answer it.",
+)
+NOBODY_LISTENS = ProblemType(
+    "nobody-listens",
+    503,
+    "The command reached no instance",
+    "Nothing was changed. Send the request again, with the same `Idempotency-Key` if it has one.",
+)
+COMMAND_TIMEOUT = ProblemType(
+    "command-timeout",
+    504,
+    "No answer to the command in time",
+    "Whether the change was made is not known. Look at the flags, or send the request again with "
+    "the same `Idempotency-Key`: the command is carried out once.",
+)
+ACKNOWLEDGEMENT_TIMEOUT = ProblemType(
+    "acknowledgement-timeout",
+    504,
+    "The change is made, but not everybody has confirmed it in time",
+    "The change stands. `stragglers` are the live instances that have not confirmed it yet; the "
+    "same request with the same `Idempotency-Key` goes on waiting for them.",
+)
 OTHER = ProblemType("refused", 400, "The request was refused", "`status` says how.")
 
 TYPES: Mapping[str, ProblemType] = MappingProxyType({
     each.name: each
     for each in (
         MALFORMED, UNAUTHORISED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,
-        NOT_FINISHED, NO_RESULT, FINISHED, TOO_LARGE, UNSUPPORTED, INVALID, KEY_REUSED,
-        INTERNAL, UNAVAILABLE, BRIDGE_UP, OTHER,
+        NOT_FINISHED, NO_RESULT, FINISHED, NOT_CONFIGURED, VERSION_MISMATCH, TOO_LARGE,
+        UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, INTERNAL, UNAVAILABLE, BRIDGE_UP,
+        CONTROL_STATE_STALE, NOBODY_LISTENS, COMMAND_TIMEOUT, ACKNOWLEDGEMENT_TIMEOUT, OTHER,
     )
 })  # fmt: skip
 """Every type of problem that the API answers with, by name."""
@@ -215,6 +266,19 @@ def _bridge_up(error: BridgeUp) -> Problem:
     return Problem(BRIDGE_UP, str(error) or "Maintenance is on.", headers=headers)
 
 
+def _stale(error: ControlStateStale) -> Problem:
+    retry_s = random.randint(*STALE_RETRY_AFTER_S)  # noqa: S311 - not a secret
+    return Problem(CONTROL_STATE_STALE, str(error), headers={"Retry-After": str(retry_s)})
+
+
+def _nobody_listens(error: NobodyListens) -> Problem:
+    return Problem(NOBODY_LISTENS, str(error), headers={"Retry-After": "1"})
+
+
+def _command_timed_out(error: CommandTimedOut) -> Problem:
+    return Problem(COMMAND_TIMEOUT, str(error), {"command_id": error.command_id})
+
+
 def _key_reused(error: KeyReused) -> Problem:
     return Problem(KEY_REUSED, str(error), {"field": "Idempotency-Key"})
 
@@ -257,6 +321,9 @@ def _http(error: web.HTTPException) -> Problem:
 _DOMAIN: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (StoreUnavailable, _store_unavailable),
     (BridgeUp, _bridge_up),
+    (ControlStateStale, _stale),
+    (NobodyListens, _nobody_listens),
+    (CommandTimedOut, _command_timed_out),
     (KeyReused, _key_reused),
     (InvalidInput, _invalid_input),
     (UnknownJob, _unknown_job),

@@ -3,18 +3,23 @@
 OpenAPI is made from this table, so a route that is not here does not exist.
 """
 
+from http import HTTPStatus
 from types import MappingProxyType
 
+from aiohttp.typedefs import Handler
+
+from control.flags.audit import AuditPage
 from control.health.probes import Probes
 from service import problems as p
 from service.auth import Access
-from service.handlers import docs, optimize
+from service.bypass import MAX_TTL_S
+from service.changes import Changed, Waiting
+from service.handlers import app_status, control, docs, kinds, optimize
 from service.handlers.jobs import EventsQuery, JobHandlers, JobList, JobView, ListQuery
 from service.routing import JSON, Answer, Route, ok
-from service.schemas import Event, JobResult, Payload, Ready, Solution, Text, Up
-from service.submission import Receipt
+from service.schemas import Event, JobResult, KindForm, Payload, Ready, Solution, Text, Up
+from service.submission import MOST_AT_ONCE, Receipt, Receipts
 
-_JOBS = JobHandlers("/jobs")
 _SSE = "text/event-stream"
 _IDEMPOTENT = {
     "Idempotency-Key": "1 to 255 characters; the same key and body give the first job back",
@@ -25,6 +30,11 @@ _ACCEPTED = MappingProxyType({
     202: Answer("Accepted", {JSON: Receipt}, {"Location": "where the job's record is"}),
     200: Answer("The job that this Idempotency-Key made before", {JSON: Receipt}),
 })  # fmt: skip
+_ALL_ACCEPTED = MappingProxyType({
+    202: Answer("Accepted, every one; their receipts are in the order of the jobs",
+                {JSON: Receipts}),
+    200: Answer("The jobs that this Idempotency-Key made before", {JSON: Receipts}),
+})  # fmt: skip
 _STREAM = MappingProxyType({
     200: Answer("Events: `status`, `progress`, and `end` as the last one", {_SSE: Event}),
     204: Answer("The job is finished and there is no event after the last one"),
@@ -34,18 +44,48 @@ _SUBMISSION = (
     "The body is JSON, or the model itself; then the query says what the JSON would say beside it. "
     "Either may be compressed (`Content-Encoding: gzip` or `deflate`)."
 )
-_SUBMIT = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED, p.BRIDGE_UP)
+_BATCH = (
+    f"1 to {MOST_AT_ONCE} submissions, as a JSON array or one a line. Either all are accepted or, "
+    "where one is wrong, none: `index` counts them from 0. Where a store fails halfway the answer "
+    "is 503: `accepted` lists the jobs that were, `unknown` those whose fate is not known, by "
+    "`index` and `run_id`. With an Idempotency-Key the same batch may then be sent again as it is."
+)
+_SUBMIT = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED)
 _READ = (p.NOT_FOUND,)
 _RESULT = (p.NOT_FOUND, p.NOT_FINISHED, p.NO_RESULT, p.NOT_ACCEPTABLE)
 _CANCEL = (p.NOT_FOUND, p.FORBIDDEN, p.FINISHED)
 _EVENTS = (p.NOT_FOUND, p.INVALID)
 
 
-def table(probes: Probes) -> tuple[Route, ...]:
+_ETAG = {"ETag": "the position of the flags: epoch.version"}
+_CHANGE_HEADERS = {
+    "If-Match": "an ETag of the flags; they are changed only if they still stand there",
+    "Idempotency-Key": "1 to 255 characters; the same key and command are carried out once",
+}
+_CHANGE = (
+    p.MALFORMED, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED, p.FORBIDDEN, p.NOT_FOUND,
+    p.VERSION_MISMATCH, p.DEBOUNCED, p.NOBODY_LISTENS, p.COMMAND_TIMEOUT,
+    p.ACKNOWLEDGEMENT_TIMEOUT,
+)  # fmt: skip
+_WAITS = (
+    "With `wait=applied` the answer comes once every live instance has applied the change, with "
+    "`wait=quiesced` once nothing that was admitted before still runs. After `timeout` seconds "
+    "the answer is 504 and names the stragglers; the change itself stands."
+)
+_BYPASS = (
+    f"Signed, good for at most {MAX_TTL_S} s, audited. Send it in the header "
+    "`X-Drawbridge-Bypass`: the gate lets the request through. It opens the way for reading and "
+    "for looking at routes; the job engine still accepts no job while maintenance is on."
+)
+
+
+def table(probes: Probes, app_status_base: str) -> tuple[Route, ...]:
     """The routes, in the order in which the documentation shows them."""
     return (
         *_optimize(),
-        *_jobs(_JOBS, "Jobs", "a job of any kind", "jobs of every kind", JobResult),
+        *_kinds(),
+        *_control(),
+        *_app_status(app_status_base),
         *_health(probes),
         *_documentation(),
     )
@@ -59,6 +99,20 @@ def _optimize() -> tuple[Route, ...]:
             _ACCEPTED, _SUBMISSION, optimize.ModelQuery, _IDEMPOTENT, _MODEL, _SUBMIT,
         ),
         *_jobs(family, tag, "an optimisation", "optimisations", Solution),
+    )  # fmt: skip
+
+
+def _kinds() -> tuple[Route, ...]:
+    tag, family, access = "Jobs", kinds.FAMILY, Access.JOBS
+    one, many = {JSON: KindForm()}, {JSON: KindForm(many=True), kinds.NDJSON: Text}
+    refusals = (*_SUBMIT, p.NOT_FOUND)
+    return (
+        Route("POST", "/jobs/{kind}:batch", kinds.submit_batch, access, tag,
+              "Submit many jobs at once", _ALL_ACCEPTED, _BATCH, headers=_IDEMPOTENT, body=many,
+              refusals=refusals),
+        Route("POST", "/jobs/{kind}", kinds.submit, access, tag, "Submit a job",
+              _ACCEPTED, headers=_IDEMPOTENT, body=one, refusals=refusals),
+        *_jobs(family, tag, "a job of any kind", "jobs of every kind", JobResult),
     )  # fmt: skip
 
 
@@ -81,6 +135,76 @@ def _jobs(
         Route("DELETE", job, family.cancel, jobs, tag, f"Cancel {what}",
               ok(JobView, "Cancelled, or about to be", status=202), refusals=_CANCEL),
     )  # fmt: skip
+
+
+def _control() -> tuple[Route, ...]:
+    tag, see, steer = "Control", Access.VIEWER, Access.OPERATOR
+    flag = "/control/flags/{flag}"
+    changed = {200: Answer("The flag stands as asked", {JSON: Changed}, _ETAG)}
+    happening = {200: Answer("`flags`, `replicas`, then what happens", {_SSE: Event})}
+    bad_query, setting = (p.INVALID, p.FORBIDDEN), {JSON: control.FlagSetting}
+    return (
+        Route("GET", "/control/flags", control.flags, see, tag, "The flags, and how well known",
+              ok(control.Flags, ETag=_ETAG["ETag"]), refusals=(p.FORBIDDEN,)),
+        Route("PUT", flag, control.put, steer, tag, "Set a flag",
+              changed, _WAITS, Waiting, _CHANGE_HEADERS, setting, _CHANGE),
+        Route("POST", flag + "/toggle", control.toggle, steer, tag, "Flip a flag",
+              changed, _WAITS, Waiting, _CHANGE_HEADERS, {JSON: control.FlagChange}, _CHANGE,
+              body_optional=True),
+        Route("POST", flag + "/reset", control.reset, steer, tag, "Switch a flag off",
+              changed, _WAITS, Waiting, _CHANGE_HEADERS, {JSON: control.FlagChange}, _CHANGE,
+              body_optional=True),
+        Route("GET", "/control/replicas", control.replicas, see, tag,
+              "Who is live, and what each has applied", ok(control.Replicas),
+              refusals=(p.FORBIDDEN,)),
+        Route("GET", "/control/events", control.events, see, tag,
+              "Follow the flags and the fleet", happening, refusals=(p.FORBIDDEN,)),
+        Route("GET", "/control/audit", control.audit, see, tag, "Who did what, newest first",
+              ok(AuditPage), query=control.AuditQuery, refusals=bad_query),
+        Route("POST", "/control/bypass", control.issue_bypass, steer, tag,
+              "A token that passes the raised bridge",
+              ok(control.BypassToken, "Issued", status=201), _BYPASS,
+              body={JSON: control.BypassRequest}, body_optional=True,
+              refusals=(*bad_query, p.MALFORMED, p.UNSUPPORTED, p.NOT_CONFIGURED)),
+    )  # fmt: skip
+
+
+def _app_status(base: str) -> tuple[Route, ...]:
+    a, anyone, steer = app_status, Access.PUBLIC, Access.OPERATOR
+    rows: tuple[tuple[str, str, Handler, Access, type, str, str], ...] = (
+        ("GET", "app-health-status", a.health, anyone, a.HealthEnvelope,
+         "Whether the application is healthy",
+         "503 with `data.reasons`: `maintenance`, `database_unavailable`, `redis_unavailable`, "
+         "`control_state_stale`, `shutting_down`; `data.detail` says more on each."),
+        ("GET", "app-maintenance-status", a.maintenance, anyone, a.MaintenanceEnvelope,
+         "Whether maintenance is on",
+         "200 while it is off, 503 with `data.is_maintenance` true while it is on."),
+        ("POST", "toggle-app-maintenance-status", a.toggle_maintenance, steer,
+         a.MaintenanceEnvelope, "Turn maintenance on or off",
+         "Flips it for the whole fleet. Within 2 s of another change: 429, with the current "
+         "status in `data`."),
+        ("GET", "app-data-ingestion-status", a.ingestion, anyone, a.IngestionEnvelope,
+         "Whether data are being ingested", "The flag, as this instance knows it."),
+        ("POST", "toggle-app-data-ingestion-status", a.toggle_ingestion, steer,
+         a.IngestionEnvelope, "Flip the ingestion flag",
+         "Flips the flag only: nothing is started or stopped. Debounced like maintenance."),
+        ("PUT", "reset-app-data-ingestion-status", a.reset_ingestion, steer,
+         a.IngestionEnvelope, "Force the ingestion flag off",
+         "Harmless where it is off already. Debounced like maintenance."),
+    )  # fmt: skip
+    return tuple(
+        Route(method, f"{base}/{name}", handler, access, "App Status", summary,
+              _enveloped(envelope, access), description, around=a.enveloped)
+        for method, name, handler, access, envelope, summary, description in rows
+    )  # fmt: skip
+
+
+def _enveloped(envelope: type, access: Access) -> dict[int, Answer]:
+    """The answers of an app-status route: its errors have the envelope too."""
+    refusals = (500, 503) if access is Access.PUBLIC else (401, 403, 422, 429, 500, 503, 504)
+    refused = {each: Answer(HTTPStatus(each).phrase, {JSON: app_status.ErrorEnvelope})
+               for each in refusals}  # fmt: skip
+    return {200: Answer("As asked", {JSON: envelope}), **refused}
 
 
 def _health(probes: Probes) -> tuple[Route, ...]:

@@ -1,6 +1,6 @@
 """What a route is: enough to serve it, to guard it, and to describe it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
@@ -46,8 +46,11 @@ class Route:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     refusals: tuple[ProblemType, ...] = ()
+    body_optional: bool = False
     slash: bool = False
     """Whether the path is known with a trailing slash too."""
+    around: Callable[[Handler], Handler] | None = None
+    """What the guarded handler is wrapped in, where its errors have a form of their own."""
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -66,6 +69,8 @@ def install(app: web.Application, routes: tuple[Route, ...]) -> None:
     """Serve ``routes``, each guarded as it says; GET answers HEAD too, but for event streams."""
     for route in routes:
         handler = auth.guarded(route.access, route.handler)
+        if route.around is not None:
+            handler = route.around(handler)
         streams = any("text/event-stream" in each.content for each in route.answers.values())
         methods = ("GET", "HEAD") if route.method == "GET" and not streams else (route.method,)
         for path in route.paths:

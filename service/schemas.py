@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from worker.jobs.job import JobEvent
 
@@ -19,6 +20,14 @@ class Payload:
     """Stands for the body that submits a job of ``kind``; the kind itself knows its type."""
 
     kind: str
+
+
+@dataclass(frozen=True)
+class KindForm:
+    """Stands for the body of ``POST /jobs/{kind}``, which each kind has of its own; ``many``: of
+    the array that a batch is."""
+
+    many: bool = False
 
 
 class Solution(msgspec.Struct):
@@ -51,10 +60,14 @@ class Up(msgspec.Struct):
 
 
 class Ready(msgspec.Struct):
-    """It can do its work; ``dependencies`` by name."""
+    """It can do its work; ``dependencies`` by name.
+
+    ``control_state`` is there only while this instance has lost touch with the control plane.
+    """
 
     status: Literal["ready"]
     dependencies: dict[str, str]
+    control_state: Literal["stale"] | UnsetType = UNSET
 
 
 class ProblemDocument(msgspec.Struct):

@@ -12,10 +12,16 @@ from aiohttp import web
 
 from control import ids
 from control.config import Config
+from control.flags import commands, outcome
+from control.flags.document import MAINTENANCE
+from control.flags.plane import ControlPlane
 from control.lifespan import Lifespan
 from control.listener import serving, url_of
+from control.migrations import migrate
 from service import app as service_app
-from service.appkeys import JOBS
+from service.appkeys import GATE, JOBS, PLANE
+from service.gate import Gate
+from tests.stack import wait_until
 from worker.jobs.job import Claim, JobState, NewJob, Outcome, Spec
 from worker.jobs.manager import JobStateManager
 
@@ -34,6 +40,25 @@ class Served:
     def jobs(self) -> JobStateManager:
         """The state of jobs, to move them by hand."""
         return self.app[JOBS]
+
+    @property
+    def plane(self) -> ControlPlane:
+        """Its control plane."""
+        return self.app[PLANE]
+
+    @property
+    def gate(self) -> Gate:
+        """Who is let in while the bridge is up."""
+        return self.app[GATE]
+
+    async def put_flag(
+        self, flag: str = MAINTENANCE, value: bool = True, **terms: Any
+    ) -> outcome.Outcome:
+        """Set a flag as Drawbridge itself does: never debounced. Applied here when it returns."""
+        command = commands.new("set", flag, actor="by-hand", value=value, **terms)
+        changed = await self.plane.change(command, internal=True)
+        assert changed.done
+        return changed
 
     async def claim(self, lane: str = "cpu") -> Claim:
         """The next job, claimed as a worker does."""
@@ -56,16 +81,28 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(config: Config, **service: Any) -> AsyncIterator[Served]:
-    """The service with ``config``, and ``service`` changed in its section."""
+async def served(config: Config, *, knowing: bool = True, **service: Any) -> AsyncIterator[Served]:
+    """The service with ``config``, and ``service`` changed in its section.
+
+    ``knowing``: it knows how the flags stand before the test begins.
+    """
     config = replace(config, service=replace(config.service, **service))
     async with Lifespan(signals=False) as life:
-        app = await service_app.build(config, life)
+        app = await service_app.build(config, life, instance=ids.new_id())
         listening = socket.create_server(("127.0.0.1", 0))
         await life.enter(serving(app, listening))
         url = url_of(listening)
+        if knowing:
+            await wait_until(app[PLANE].replica.admits)
         async with aiohttp.ClientSession(url) as http:
             yield Served(app, url, http)
+
+
+async def with_database(config: Config, url: str) -> Config:
+    """``config`` with the database at ``url``, brought up to date: for a test that changes flags,
+    whose truth outlives an emptied Redis."""
+    await migrate(url)
+    return replace(config, postgres=replace(config.postgres, url=url))
 
 
 async def problem(response: aiohttp.ClientResponse) -> dict[str, Any]:

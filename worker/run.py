@@ -98,6 +98,7 @@ class TaskRun:
             correlation_id=claim.spec.correlation_id,
             restored=None if restored is None else msgspec.json.decode(restored),
             log=log,
+            resources=kind.resources,
             on_progress=reporter.on_progress,
             on_checkpoint=reporter.on_checkpoint,
         )
@@ -115,6 +116,7 @@ class TaskRun:
         return Ended(result, None, retryable=False, interrupted=interrupted)
 
     def cancel(self, reason: str) -> None:
+        self._context.cancel_reason = reason
         if reason == "drain":
             self._context.draining = True
         else:

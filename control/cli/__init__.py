@@ -23,7 +23,15 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "control.cli.optimize:optimize",
             "Submit a model and follow it to its optimum.",
         ),
-        "jobs": ("control.cli.jobs:jobs", "List, show and cancel jobs."),
+        "jobs": ("control.cli.jobs:jobs", "Submit, list, show and cancel jobs."),
+        "maintenance": (
+            "control.cli.maintenance:maintenance",
+            "Raise the bridge over the whole fleet, lower it, look at it.",
+        ),
+        "flag": ("control.cli.flags:flag", "Set, toggle, reset and list flags."),
+        "replicas": ("control.cli.replicas:replicas", "Show every live instance."),
+        "events": ("control.cli.events:events", "Show what happens to flags and instances."),
+        "audit": ("control.cli.audit:audit", "Show who changed what, and check the record."),
         "keys": ("control.cli.api_keys:keys", "Create, list and revoke API keys."),
         "config": ("control.cli.settings:config", "Print every setting and where it came from."),
         "migrate": ("control.cli.migrate:migrate", "Bring the PostgreSQL schema up to date."),
@@ -61,7 +69,10 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Entry point. Exit status: 0 done, 1 refused or failed, 2 usage or configuration."""
+    """Entry point. Exit status: 0 done, 1 refused or failed, 2 usage or configuration.
+
+    Commands that wait for something end with 3 where it did not come in time, with 130 on Ctrl-C.
+    """
     try:
         return cli.main(args=arguments, prog_name="drawbridge")
     except ConfigError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
@@ -27,14 +28,16 @@ _SILENCE_S = 45.0
 """Longer than the heartbeat of an event stream: a connection this silent is a dead one."""
 
 _RETRY_S = (0.1, 2.0)
+_BRIDGE_UP = "/problems/bridge-up"
 
 
 class Refused(DrawbridgeError):
-    """The API said no; ``status`` is the HTTP status."""
+    """The API said no; ``status`` is the HTTP status, ``problem`` the members of its answer."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, problem: Mapping[str, Any]) -> None:
         super().__init__(detail)
         self.status = status
+        self.problem = problem
 
 
 class Unreachable(DrawbridgeError):
@@ -43,7 +46,7 @@ class Unreachable(DrawbridgeError):
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a job: ``type`` is status, progress or end."""
+    """One event of a stream. Of a job, ``type`` is status, progress or end."""
 
     id: str
     type: str
@@ -100,25 +103,36 @@ class Api:
         headers = {"Content-Type": media}
         if packed or large:
             headers["Content-Encoding"] = "gzip"
-        return await self._json(
+        return await self.ask(
             "POST", "/optimize", params=terms, data=data, headers=headers, expect100=large
         )
 
+    async def submit_job(
+        self, kind: str, document: Mapping[str, Any], *, key: str | None = None
+    ) -> dict[str, Any]:
+        """Submit a job of any kind, ``document`` being its payload and terms; the receipt.
+
+        ``key`` makes it safe to send again.
+        """
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        path = f"/jobs/{quote(kind, safe='')}"
+        return await self.ask("POST", path, json=document, headers=headers)
+
     async def jobs(self, query: Mapping[str, str]) -> dict[str, Any]:
         """A page of jobs."""
-        return await self._json("GET", "/jobs", params=query)
+        return await self.ask("GET", "/jobs", params=query)
 
     async def job(self, run_id: str, *, patience_s: float = 0) -> dict[str, Any]:
         """A job's record."""
-        return await self._json("GET", f"/jobs/{run_id}", patience_s=patience_s)
+        return await self.ask("GET", f"/jobs/{run_id}", patience_s=patience_s)
 
     async def cancel(self, run_id: str) -> dict[str, Any]:
         """Cancel a job; its record."""
-        return await self._json("DELETE", f"/jobs/{run_id}")
+        return await self.ask("DELETE", f"/jobs/{run_id}")
 
     async def result(self, run_id: str, *, patience_s: float = 0) -> dict[str, Any]:
         """What a job returned."""
-        return await self._json("GET", f"/jobs/{run_id}/result", patience_s=patience_s)
+        return await self.ask("GET", f"/jobs/{run_id}/result", patience_s=patience_s)
 
     async def save_csv(self, run_id: str, to: Path, *, patience_s: float = 0) -> None:
         """Write a solution's columns and values to a file."""
@@ -130,14 +144,15 @@ class Api:
     async def events(self, run_id: str, *, patience_s: float = PATIENCE_S) -> AsyncIterator[Event]:
         """A job's events from its beginning to its end, over as many connections as it takes.
 
-        Raises :class:`Unreachable` once no event came for ``patience_s`` of broken connections.
+        It goes on once a raised bridge is lowered again. Raises :class:`Unreachable` once no event
+        came for ``patience_s`` of broken connections.
         """
         last_id: str | None = None
         waiting = _Patience(patience_s)
         while True:
             try:
-                async for event in self._connected(run_id, last_id):
-                    last_id = event.id
+                async for event in self.stream(f"/jobs/{run_id}/events", last_id):
+                    last_id = event.id or last_id
                     waiting = _Patience(patience_s)
                     yield event
                     if event.type == "end":
@@ -149,12 +164,11 @@ class Api:
                     raise
             await waiting.pause()
 
-    async def _connected(self, run_id: str, last_id: str | None) -> AsyncIterator[Event]:
+    async def stream(self, path: str, last_id: str | None = None) -> AsyncIterator[Event]:
         """The events of one connection. Raises :class:`_Over` where there are none to come."""
         headers = {"Last-Event-ID": last_id} if last_id else {}
-        url = f"{self.url}/jobs/{run_id}/events"
         try:
-            async with self._open.get(url, headers=headers) as response:
+            async with self._open.get(self.url + path, headers=headers) as response:
                 if response.status == 204:
                     raise _Over
                 if response.status != 200:
@@ -171,7 +185,8 @@ class Api:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(self._away(error)) from error
 
-    async def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    async def ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """The JSON object that a request is answered with; ``options`` are aiohttp's."""
         try:
             document = json.loads(await self._asked(method, path, **options))
         except ValueError:
@@ -221,11 +236,18 @@ class _Patience:
     """Waits between attempts, longer each time, for a service that is away."""
 
     def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
         self._over_at = time.monotonic() + patience_s
         self._delay_s = _RETRY_S[0]
 
     def allows(self, error: Refused | Unreachable) -> bool:
-        """Whether another attempt may cure ``error``, and there is time for it."""
+        """Whether another attempt may cure ``error``, and there is time for it.
+
+        A raised bridge is not a fault: who has any patience waits until it is lowered.
+        """
+        if isinstance(error, Refused) and error.problem.get("type") == _BRIDGE_UP:
+            self._over_at = time.monotonic() + self._patience_s
+            return self._patience_s > 0
         passing = isinstance(error, Unreachable) or error.status in (502, 503, 504)
         return passing and time.monotonic() < self._over_at
 
@@ -251,9 +273,12 @@ async def _refusal(response: aiohttp.ClientResponse) -> Refused:
         detail = str(problem.get("detail") or problem["title"])
         request_id = problem.get("request_id")
     except (ValueError, KeyError, AttributeError):
-        detail, request_id = response.reason or "refused", None
+        problem, detail, request_id = {}, response.reason or "refused", None
     told = f" (request {request_id})" if response.status >= 500 and request_id else ""
-    return Refused(response.status, f"{detail}{told}")
+    after = response.headers.get("Retry-After", "")
+    if after.isdecimal():
+        problem.setdefault("retry_after_s", int(after))
+    return Refused(response.status, f"{detail}{told}", problem)
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

@@ -20,6 +20,8 @@ async def to_the_end(api: Api, run_id: str, console: Console) -> dict[str, Any]:
         async for event in api.events(run_id):
             if event.type == "progress":
                 display.progress(event.data)
+            elif event.type == "maintenance":
+                display.status("waiting for the bridge to be lowered")
             else:
                 display.status(str(event.data.get("status", "")))
     return await api.job(run_id, patience_s=60)

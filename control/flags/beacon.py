@@ -7,6 +7,7 @@ emptied, and a message that was lost are each mended within about a second.
 
 import asyncio
 import contextlib
+import math
 import random
 
 import asyncpg
@@ -54,6 +55,7 @@ class Beacon:
         self._link = link
         self._clock = clock
         self._log = logs.get(__name__)
+        self._unable = ""
         self.in_office = False
 
     async def run(self) -> None:
@@ -64,7 +66,9 @@ class Beacon:
                     if await feed.connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
                         await self._serve(feed)
             except StoreUnavailable as error:
-                self._log.info("no beacon from here", reason=error.reason)
+                if str(error) != self._unable:
+                    self._unable = str(error)
+                    self._log.info("no beacon from here", reason=self._unable)
             finally:
                 self.in_office = False
             await self._until_vacant()
@@ -81,29 +85,31 @@ class Beacon:
         with contextlib.suppress(asyncpg.UndefinedObjectError):
             await feed.connection.execute(_GIVE_UP_OFFICE)
         document = await self._ledger.read()
-        self.in_office = True
-        self._log.info("beacon in office", position=str(document.position))
+        reached_at = -math.inf  # who does not reach Redis leaves the office to those who do
         while True:
             if feed.position is not None and feed.position > document.position:
                 document = await self._ledger.read()
             self._replica.apply(document, "database")
-            document = await self._tick(document)
+            try:
+                document = await self._tick(document)
+                reached_at = self._clock.monotonic()
+            except StoreUnavailable as error:
+                if error.dependency != "redis" or self._clock.monotonic() - reached_at > VACANT_S:
+                    raise
+            if not self.in_office:
+                self.in_office, self._unable = True, ""
+                self._log.info("beacon in office", position=str(document.position))
             await asyncio.sleep(TICK_S)
             await feed.connection.fetchval("SELECT 1")  # the lock lives as long as this does
 
     async def _tick(self, document: Document) -> Document:
         """Mend the projection and say the position; the document that now stands."""
-        try:
-            newer = await self._projection.write(document)
-            ahead = max(newer or document.position, self._replica.position)
-            if ahead > document.position:
-                document = await self._overtake(ahead)
-                await self._projection.write(document)
-            await self._projection.say(self._said(document.position))
-        except StoreUnavailable as error:
-            if error.dependency != "redis":
-                raise
-            self._log.debug("nobody hears the beacon", reason=error.reason)
+        newer = await self._projection.write(document)
+        ahead = max(newer or document.position, self._replica.position)
+        if ahead > document.position:
+            document = await self._overtake(ahead)
+            await self._projection.write(document)
+        await self._projection.say(self._said(document.position))
         return document
 
     async def _overtake(self, ahead: Position) -> Document:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from control import keys, logs
+from control import cancelling, keys, logs
 from control.backoff import Backoff
 from control.clock import Clock
 from control.errors import StoreUnavailable
@@ -56,6 +56,11 @@ class Link:
         """Begin to listen; returns at once, whether or not Redis is there."""
         self._subscriber.on_proof(self._proved)
         await self._subscriber.add(keys.EVENTS_CHANNEL, self._listener, wait_s=0)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._catching_up is not None:
+            await cancelling.end(self._catching_up)
 
     def on_proof(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called whenever :attr:`fresh_at` may have moved."""

@@ -39,6 +39,8 @@ class Replica:
         """The maintenance flag while the bridge is up."""
         self.known = asyncio.Event()
         """Set once there is a document."""
+        self.proved = asyncio.Event()
+        """Set once something has proved it fresh."""
 
     @property
     def position(self) -> Position:
@@ -77,6 +79,7 @@ class Replica:
         if at <= self._proved[source]:
             return
         was_stale = self.stale
+        self.proved.set()
         self._proved[source] = at
         self._fresh_at = max(self._fresh_at, at)
         if was_stale and not self.stale:

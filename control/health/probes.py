@@ -1,6 +1,7 @@
 """``/health`` and ``/ready``, for the service and for the worker. Served from memory alone."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -22,6 +23,7 @@ class _Answer:
 
     snapshot: Snapshot
     shutting_down: bool
+    stale: bool
     good_until: float
     status: HTTPStatus
     body: bytes
@@ -36,6 +38,9 @@ class Probes:
         self._engine = engine
         self._clock = clock
         self._version = version
+        self.control_stale: Callable[[], bool] = lambda: False
+        """Whether this instance has lost touch with the control plane. The body of ``/ready`` says
+        so; its status does not depend on it."""
         self._started = clock.monotonic()
         self._answer: _Answer | None = None
 
@@ -62,6 +67,7 @@ class Probes:
             answer is None
             or answer.snapshot is not self._engine.snapshot
             or answer.shutting_down is not self.shutting_down.is_set()
+            or answer.stale is not self.control_stale()
             or self._clock.monotonic() >= answer.good_until
         ):
             answer = self._answer = self._encode()
@@ -76,21 +82,25 @@ class Probes:
             for result in results
             if result.importance is Importance.REQUIRED
         )
-        shutting_down = self.shutting_down.is_set()
-        status, body = HTTPStatus.SERVICE_UNAVAILABLE, _refusal(words)
+        shutting_down, control_stale = self.shutting_down.is_set(), self.control_stale()
+        told: dict[str, object] = {"dependencies": words}
+        if control_stale:
+            told["control_state"] = "stale"
+        status, body = HTTPStatus.SERVICE_UNAVAILABLE, _refusal(told)
         if shutting_down:
-            body = _refusal(words, reason="shutting_down")
+            body = _refusal(told, reason="shutting_down")
         elif ready:
-            status, body = HTTPStatus.OK, {"status": "ready", "dependencies": words}
+            status, body = HTTPStatus.OK, {"status": "ready", **told}
         stale = (result.stale_from for result in results if result.stale_from > now)
         return _Answer(
             snapshot,
             shutting_down,
+            control_stale,
             min(stale, default=float("inf")),
             status,
             msgspec.json.encode(body),
         )
 
 
-def _refusal(words: dict[str, str], **why: str) -> dict[str, object]:
-    return {"detail": {**why, "dependencies": words}}
+def _refusal(told: dict[str, object], **why: str) -> dict[str, object]:
+    return {"detail": {**why, **told}}

@@ -65,6 +65,7 @@ class Stack:
             **import_path(environ),
             **self._stores.addresses.environment(),
             "DRAWBRIDGE_ADMIN_TOKEN": self.admin_token,
+            "DRAWBRIDGE_SECRET": config.control.secret or folder.secret("signing-secret"),
             "DRAWBRIDGE_DATA_DIR": str(folder.path),
         }
         self.services = self._replicas("service", services)

@@ -12,7 +12,7 @@ from msgspec import Meta
 from control.errors import InvalidInput
 from control.ids import is_id
 from service import auth, deadline, inputs, negotiation, results, sse
-from service.appkeys import CLOSING, FEED, JOBS
+from service.appkeys import CLOSING, FEED, GATE, JOBS
 from service.problems import NO_RESULT, NOT_FINISHED, Problem
 from worker.jobs.errors import UnknownJob
 from worker.jobs.feed import is_event_id
@@ -115,7 +115,8 @@ class JobHandlers:
             return web.Response(status=204)  # tells an EventSource not to come back
         following = request.app[FEED].follow(record.run_id, last_id)
         async with aclosing(following) as events:
-            return await sse.stream(request, events, until=request.app[CLOSING])
+            ends = [request.app[CLOSING].wait(), *request.app[GATE].ending(request)]
+            return await sse.stream(request, events, until=ends)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel the job: at once if it waits, within a second if it runs."""

@@ -80,6 +80,7 @@ def test_only_entry_points_read_the_environment() -> None:
         )
     }
     entries = {p for p in readers if p.startswith("control/cli/")} | {
+        "control/bridge.py",
         "service/main.py",
         "worker/main.py",
         "worker/cpu/child.py",

@@ -2,27 +2,34 @@
 -- Project a document, if Redis lacks it or has an older or damaged one, and say so.
 --
 -- KEYS: the hash that the job engine's gate reads, then `app_status:<flag>` for each flag
--- ARGV: epoch, version, document, channel, event, then for each flag its name and 'true' or 'false'
--- The event, where it is not '', is published in any case: somebody waits for it. Otherwise the
--- document's own event, ARGV[6], is published if the projection was mended; then the flags follow.
+-- ARGV: epoch, version, document, channel, answer or '', repetition,
+--   then for each flag its name and 'true' or 'false'
+-- An answer is published in any case: somebody waits for it. Without one, the repetition (the event
+-- that carries the document) is published if anything had to be written.
 -- Returns { 'written' | 'same' | 'newer', epoch, version } with the position that Redis had.
 
 local hash, channel, answer, repeated = KEYS[1], ARGV[4], ARGV[5], ARGV[6]
 local epoch, version = tonumber(ARGV[1]), tonumber(ARGV[2])
 local FIRST = 7
 
-local had = redis.pcall('HMGET', hash, 'epoch', 'version', 'document')
+-- The fields of the hash that hold flags, and what all of it should say.
+local names, words, bits = {}, {}, {}
+for at = 2, #KEYS do
+  local name, value = ARGV[FIRST + 2 * (at - 2)], ARGV[FIRST + 2 * (at - 2) + 1]
+  names[#names + 1], words[#words + 1] = name, value
+  bits[#bits + 1] = value == 'true' and '1' or '0'
+end
+
+local had = redis.pcall('HMGET', hash, 'epoch', 'version', 'document', unpack(names))
 if had.err then had = {} end  -- it is no hash: somebody else wrote there
 local had_epoch, had_version = tonumber(had[1] or ''), tonumber(had[2] or '')
 
 -- Whether a projection of our own position still says what we wrote.
 local function whole()
   if had[3] ~= ARGV[3] then return false end
-  for at = 2, #KEYS do
-    local name, value = ARGV[FIRST + 2 * (at - 2)], ARGV[FIRST + 2 * (at - 2) + 1]
-    local said = redis.call('HGET', hash, name)
-    if said ~= (value == 'true' and '1' or '0') then return false end
-    if redis.pcall('GET', KEYS[at]) ~= value then return false end
+  local said = #KEYS > 1 and redis.call('MGET', unpack(KEYS, 2)) or {}
+  for i = 1, #names do
+    if had[3 + i] ~= bits[i] or said[i] ~= words[i] then return false end
   end
   return true
 end
@@ -30,10 +37,9 @@ end
 local function write()
   redis.call('DEL', hash)
   redis.call('HSET', hash, 'epoch', ARGV[1], 'version', ARGV[2], 'document', ARGV[3])
-  for at = 2, #KEYS do
-    local name, value = ARGV[FIRST + 2 * (at - 2)], ARGV[FIRST + 2 * (at - 2) + 1]
-    redis.call('HSET', hash, name, value == 'true' and '1' or '0')
-    redis.call('SET', KEYS[at], value)
+  for i = 1, #names do
+    redis.call('HSET', hash, names[i], bits[i])
+    redis.call('SET', KEYS[1 + i], words[i])
   end
 end
 
