@@ -5,6 +5,7 @@ whoever guards the route (see :mod:`service.auth`), then the handler.
 """
 
 import asyncio
+import re
 import time
 
 import structlog
@@ -19,7 +20,7 @@ _LOG = logs.get(__name__)
 CLIENT_LEFT = 499
 """What the log says of a request whose caller went away; nobody receives it."""
 
-_PROBES = frozenset({"/health", "/health/", "/ready", "/ready/"})
+_PROBES = re.compile(r"/(health|ready|api/system/health|api/v1/(health|status))(/.*)?")
 """Asked every second or so; a line for each good answer would bury the others."""
 
 _SECURITY = {
@@ -90,7 +91,7 @@ def _log_line(request: web.Request, status: int, took_s: float) -> None:
     said: dict[str, object] = {}
     if problem := request.get(PROBLEM):
         said = {"problem": problem.type.name, "detail": problem.detail}
-    log = _LOG.debug if status < 400 and route in _PROBES else _LOG.info
+    log = _LOG.debug if status < 400 and _PROBES.fullmatch(route) else _LOG.info
     ms = round(took_s * 1000, 2)
     log("request", method=request.method, route=route, status=status, ms=ms, **said)
 

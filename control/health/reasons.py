@@ -22,10 +22,14 @@ _SPELLED: dict[str, str] = {
 def reason(error: BaseException) -> str:
     """``ConnectionRefused``, ``AuthenticationFailed``, ``Timeout``: what failed, without details.
 
-    Drivers wrap the operating system's errors; the wrapped one says more and is preferred.
+    Drivers wrap the operating system's errors; the wrapped one says more and is preferred. An error
+    of ours may bring its own word, as ``shown_as``.
     """
     if isinstance(error, StoreUnavailable):
         return error.reason
+    word: object = getattr(error, "shown_as", None)
+    if isinstance(word, str):
+        return word
     told: BaseException | None = error
     seen: set[int] = set()
     while told is not None and id(told) not in seen:

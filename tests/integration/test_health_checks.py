@@ -197,7 +197,11 @@ async def linked(stores: LiveStores, name: str) -> AsyncIterator[tuple[Link, Con
 async def test_all_well(watched: Watched) -> None:
     assert await watched.ready() == (200, {"redis": "ok", "neo4j": "ok"})
     details = {name: dict(r.details) for name, r in watched.engine.snapshot.results.items()}
-    assert details["database"] == {"in_recovery": False}
+    database = details["database"]
+    assert database["in_recovery"] is False
+    assert 1 <= database["connections"] < database["max_connections"]
+    assert details["redis"].keys() == {"round_trip_ms", "memory", "policy", "role", "replicas"}
+    assert details["redis"]["role"] == "master"
     assert "Neo4j" in str(details["neo4j"]["server"])
 
 
@@ -296,15 +300,14 @@ async def test_a_wrong_password_of_redis(stores: LiveStores) -> None:
         linked(stores, "redis") as (link, config),
         Redis.from_url(stores.addresses.redis_url) as admin,
     ):
-        await admin.acl_setuser("probe", enabled=True, passwords=["+right"], commands=["+ping"])
+        may = {"commands": ["+ping", "+set", "+get"], "keys": ["drawbridge:{health}:*"]}
+        await admin.acl_setuser("probe", enabled=True, passwords=["+right"], **may)
         url = f"redis://probe:{WRONG}@127.0.0.1:{link.port}"
         try:
             with capture_logs() as logs:
                 async with watching(replace(config, redis=replace(config.redis, url=url))) as seen:
                     assert await seen.turns_down("redis") == "down: AuthenticationFailed"
-                    await admin.acl_setuser(
-                        "probe", enabled=True, passwords=[f"+{WRONG}"], commands=["+ping"]
-                    )
+                    await admin.acl_setuser("probe", enabled=True, passwords=[f"+{WRONG}"], **may)
                     await seen.recovers("redis")
         finally:
             await admin.acl_deluser("probe")
