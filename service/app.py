@@ -10,9 +10,10 @@ from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
 from control.flags.plane import open_plane
-from control.health import dependencies, external
+from control.health import dependencies, external, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
+from control.health.networks import ProbeNetworks
 from control.health.probes import Probes
 from control.health.watchdog import Watchdog
 from control.jwt_tokens import JwtVerifier
@@ -59,7 +60,8 @@ async def build(
     engine = Engine(
         (
             *await life.enter(dependencies.checks(config, pool=lambda: database.occupancy)),
-            *instance_checks.checks(plane.replica, watchdog),
+            *instance_checks.of_process(watchdog),
+            instance_checks.of_control_plane(plane.replica),
             *await life.enter(workforce.checks(config.redis.url)),
             *await life.enter(external.checks(config, instance, clock=clock)),
         ),
@@ -68,9 +70,10 @@ async def build(
     subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
     probes = Probes(engine, clock=clock)
     probes.control_stale = lambda: plane.replica.stale
+    networks = ProbeNetworks(config.health.networks)
     pages = HealthPages(
-        engine, probes, clock=clock, environment=config.client.environment,
-        networks=config.health.networks, is_viewer=auth.is_viewer,
+        engine, probes, clock=clock, environment=config.client.environment, networks=networks,
+        is_viewer=auth.is_viewer,
     )  # fmt: skip
     probes.may_see_all = pages.may_see_all
     base = config.service.app_status_base
@@ -109,6 +112,15 @@ async def build(
 
     life.supervise("subscriber", subscriber.run())
     life.supervise("watchdog", watchdog.run())
+    await life.enter(
+        liveness.served(
+            config.service.host,
+            config.health.liveness_port,
+            alive=probes.alive,
+            watchdog=watchdog,
+            networks=networks,
+        )
+    )
     life.supervise("health checks", engine.run())
     return app
 

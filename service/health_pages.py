@@ -6,7 +6,6 @@ not valid is no error here: its bearer is like everybody.
 """
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +20,7 @@ from control.clock import Clock
 from control.errors import StoreUnavailable
 from control.health.check import Result, Snapshot
 from control.health.engine import Engine
+from control.health.networks import ProbeNetworks
 from control.health.probes import Probes
 from control.health.report import (
     EXTERNAL,
@@ -38,7 +38,6 @@ GLANCE_S = 0.25
 
 _KEPT_S = 1.0
 _ENCODE = msgspec.json.Encoder().encode
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
 @dataclass(frozen=True)
@@ -114,14 +113,14 @@ class HealthPages:
         *,
         clock: Clock,
         environment: str,
-        networks: Iterable[str],
+        networks: ProbeNetworks,
         is_viewer: Callable[[web.Request], Coroutine[Any, Any, bool]],
     ) -> None:
         self._engine = engine
         self._probes = probes
         self._clock = clock
         self._environment = environment
-        self._networks = [ipaddress.ip_network(network) for network in networks]
+        self._networks = networks
         self._is_viewer = is_viewer
         self._looking: set[asyncio.Task[bool]] = set()
         self._kept: dict[tuple[Page, bool], _Kept] = {}
@@ -170,7 +169,7 @@ class HealthPages:
         Who comes through a proxy has its address, so only the token counts then. The answer does
         not wait for a token that takes long to look up: the next request will find it remembered.
         """
-        if self._is_probe(request):
+        if self._networks.holds(request.remote, request.headers):
             return True
         if "Authorization" not in request.headers:
             return False
@@ -179,16 +178,6 @@ class HealthPages:
         task.add_done_callback(self._looking.discard)
         done, _ = await asyncio.wait({task}, timeout=GLANCE_S)
         return task.result() if done else False
-
-    def _is_probe(self, request: web.Request) -> bool:
-        if not self._networks or any(name in request.headers for name in _FORWARDED):
-            return False
-        try:
-            address = ipaddress.ip_address(request.remote or "")
-        except ValueError:  # a Unix socket
-            return False
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._networks)
 
     @web.middleware
     async def passive_signals(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -180,7 +180,7 @@ class Lookout:
             if not self._is_well(status):
                 down = f"HTTP {status}"
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            down = reason(error)
+            down = reason(getattr(error, "os_error", error))
         took_ms = milliseconds(time.monotonic() - began)
         return Seen(iso(self._clock.now()), self._instance, took_ms, status, down)
 

@@ -12,7 +12,7 @@ import psutil
 
 from control.errors import ControlStateStale
 from control.flags.replica import Replica
-from control.health.check import WARNING, Check, Importance, Probe
+from control.health.check import WARNING, Check, Importance
 from control.health.report import Memory
 from control.health.watchdog import Watchdog
 
@@ -20,6 +20,7 @@ CONTROL_PLANE, EVENT_LOOP, RESOURCES = "control_plane", "event_loop", "resources
 OWN = "instance"
 """The tag of the checks of this process."""
 
+_TAGS = frozenset({OWN})
 SCARCE = 95.0
 """Percent of memory, disk or file descriptors in use from which on there is a warning."""
 
@@ -28,18 +29,18 @@ _MANY = 1 << 30
 """Stands for a number of files without a limit."""
 
 
-def checks(replica: Replica, watchdog: Watchdog) -> tuple[Check, ...]:
-    """The checks ``control_plane``, ``event_loop`` and ``resources``."""
-    tags = frozenset({OWN})
+def of_process(watchdog: Watchdog) -> tuple[Check, ...]:
+    """The checks ``event_loop`` and ``resources``."""
     degrading, told_only = Importance.DEGRADING, Importance.INFORMATIONAL
     return (
-        Check(CONTROL_PLANE, _control_plane(replica), tags, degrading),
-        Check(EVENT_LOOP, watchdog.ask, tags, degrading, interval_s=2.0),
-        Check(RESOURCES, _Resources().ask, tags, told_only, interval_s=5.0),
+        Check(EVENT_LOOP, watchdog.ask, _TAGS, degrading, interval_s=2.0),
+        Check(RESOURCES, _Resources().ask, _TAGS, told_only, interval_s=5.0),
     )
 
 
-def _control_plane(replica: Replica) -> Probe:
+def of_control_plane(replica: Replica) -> Check:
+    """The check ``control_plane``: whether something proves the flags fresh."""
+
     async def ask() -> Mapping[str, object]:
         if replica.stale:
             raise ControlStateStale
@@ -53,7 +54,7 @@ def _control_plane(replica: Replica) -> Probe:
             told[WARNING] = "TakenFromTheDatabase"
         return told
 
-    return ask
+    return Check(CONTROL_PLANE, ask, _TAGS, Importance.DEGRADING)
 
 
 class _Resources:
