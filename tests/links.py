@@ -44,6 +44,16 @@ class Link:
     def heal(self) -> None:
         self.swallows = False
 
+    def reset(self) -> None:
+        """Break every connection; new ones work."""
+        for writer in tuple(self._open):
+            writer.transport.abort()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._open) // 2
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

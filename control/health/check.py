@@ -13,6 +13,14 @@ WARNING = "warning"
 """The detail by which a probe that succeeds says, in a word, that not all is well."""
 
 
+class Down(Exception):
+    """A probe's own verdict, in a word or two that may be shown to anybody."""
+
+    def __init__(self, shown_as: str) -> None:
+        super().__init__(shown_as)
+        self.shown_as = shown_as
+
+
 class Importance(StrEnum):
     """What a failing check means for the whole."""
 

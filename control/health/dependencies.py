@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
+from redis.exceptions import ResponseError
 
 from control import keys, sql
 from control.config import Config, GraphSection
-from control.health.check import WARNING, Check, Importance
+from control.health.check import WARNING, Check, Down, Importance
 from control.health.report import Memory, Pool, milliseconds
 from control.ids import new_id
 from control.stores import graph, postgres, redis
@@ -81,7 +82,7 @@ class RedisProbe:
         took_s = time.monotonic() - began
         for answer in needed:
             if isinstance(answer, Exception):
-                raise answer
+                raise _named(answer)
         if needed[-1] != nonce.encode():
             raise ReadBackDiffers
         return {"round_trip_ms": milliseconds(took_s), **_of_server(memory, replication)}
@@ -89,6 +90,12 @@ class RedisProbe:
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+def _named(error: Exception) -> Exception:
+    """``error``, or what it means where redis-py has no class for it."""
+    why = redis.outage(error) if type(error) is ResponseError else None
+    return error if why is None else Down(why)
 
 
 def _of_server(memory: Any, replication: Any) -> dict[str, object]:

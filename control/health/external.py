@@ -18,7 +18,7 @@ from control import __version__, keys
 from control.clock import Clock, iso
 from control.config import Config
 from control.errors import ConfigError
-from control.health.check import Check, Importance
+from control.health.check import Check, Down, Importance
 from control.health.reasons import reason
 from control.health.report import EXTERNAL, milliseconds
 from control.stores import redis
@@ -52,14 +52,6 @@ PRESETS: Mapping[str, str] = {
 """Where a service answers that is known by name; ``""``: each customer has an address."""
 
 _PATHS = {"supabase": "/auth/v1/health"}
-
-
-class ServiceDown(Exception):
-    """The service was seen, here or elsewhere, and was not well."""
-
-    def __init__(self, word: str) -> None:
-        super().__init__(word)
-        self.shown_as = word
 
 
 class NotSeenYet(Exception):
@@ -154,7 +146,7 @@ class Lookout:
         self._clock = clock
 
     async def ask(self) -> Mapping[str, object]:
-        """Raises :class:`ServiceDown`, :class:`NotSeenYet`, and redis-py's errors."""
+        """Raises :class:`Down`, :class:`NotSeenYet`, and redis-py's errors."""
         name = self._service.name
         if await self._redis.set(keys.turn(name), self._instance, nx=True, px=self._every_ms):
             seen = await self._look()
@@ -166,7 +158,7 @@ class Lookout:
                 raise NotSeenYet
             seen = msgspec.json.decode(stored, type=Seen)
         if seen.down is not None:
-            raise ServiceDown(seen.down)
+            raise Down(seen.down)
         return {
             "seen_at": seen.at, "seen_by": seen.by, "round_trip_ms": seen.response_ms,
             "http_status": seen.http_status,

@@ -4,6 +4,7 @@ import re
 import socket
 
 from control.errors import StoreUnavailable
+from control.health.check import Down
 
 _SPELLED: dict[str, str] = {
     "AuthError": "AuthenticationFailed",
@@ -22,14 +23,12 @@ _SPELLED: dict[str, str] = {
 def reason(error: BaseException) -> str:
     """``ConnectionRefused``, ``AuthenticationFailed``, ``Timeout``: what failed, without details.
 
-    Drivers wrap the operating system's errors; the wrapped one says more and is preferred. An error
-    of ours may bring its own word, as ``shown_as``.
+    Drivers wrap the operating system's errors; the wrapped one says more and is preferred.
     """
     if isinstance(error, StoreUnavailable):
         return error.reason
-    word: object = getattr(error, "shown_as", None)
-    if isinstance(word, str):
-        return word
+    if isinstance(error, Down):
+        return error.shown_as
     told: BaseException | None = error
     seen: set[int] = set()
     while told is not None and id(told) not in seen:

@@ -16,8 +16,8 @@ from control.clock import SystemClock
 from control.config import Config, load
 from control.errors import ConfigError
 from control.health import external
-from control.health.check import Check, Importance
-from control.health.external import NotSeenYet, ServiceDown, services
+from control.health.check import Check, Down, Importance
+from control.health.external import NotSeenYet, services
 from control.health.reasons import reason
 from tests.conftest import LiveStores
 
@@ -142,7 +142,7 @@ async def test_silence_and_refusal(
         port = closed.getsockname()[1]
     url = f"http://127.0.0.1:{port}/{SECRET}"
     async with instance(watching(stores.config, f"away={url}")) as check:
-        with pytest.raises(ServiceDown) as caught:
+        with pytest.raises(Down) as caught:
             await check.probe()
     assert reason(caught.value) == "ConnectionRefused"
     assert SECRET not in str(caught.value)
