@@ -45,8 +45,8 @@ class Watchdog:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._beat = time.monotonic()
-        self._lag_s = 0.0
-        """The longest delay of a beat since the check asked last."""
+        self._silence_s = 0.0
+        """The longest pause between two beats since the check asked last."""
         self._ended = threading.Event()
         self._loop_thread = 0
         self.blockage: Blockage | None = None
@@ -63,18 +63,19 @@ class Watchdog:
             while True:
                 await asyncio.sleep(BEAT_S)
                 now = time.monotonic()
-                self._lag_s = max(self._lag_s, now - self._beat - BEAT_S)
+                self._silence_s = max(self._silence_s, now - self._beat)
                 self._beat = now
         finally:
             self._ended.set()
 
     async def ask(self) -> Mapping[str, object]:
         """The probe of the check ``event_loop``; warns after a blockage since it was last asked."""
-        lag_s, self._lag_s = self._lag_s, 0.0
-        told: dict[str, object] = {"lag_ms": round(lag_s * 1000, 1)}
+        silence_s, self._silence_s = self._silence_s, 0.0
+        lag_ms = max(0.0, silence_s - BEAT_S) * 1000
+        told: dict[str, object] = {"lag_ms": round(lag_ms, 1)}
         if self.blockage is not None:
             told["last_blockage"] = self.blockage.told()
-        if lag_s >= BLOCKED_S:
+        if silence_s >= BLOCKED_S:
             told[WARNING] = "LoopBlocked"
         return told
 

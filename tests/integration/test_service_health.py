@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.asyncio import Redis
 
 from control.config import Config
 from service.appkeys import HEALTH
 from service.gate import excluded
 from tests.conftest import LiveStores
-from tests.serving import Served, served
+from tests.serving import Served, served, with_database
 from tests.stack import wait_until
 
 ADMIN = {"Authorization": "Bearer the-admin-token"}
@@ -250,7 +251,16 @@ async def test_without_postgresql(api: Served, stores: LiveStores) -> None:
         await stores.restart("postgres")
 
 
-async def test_all_are_described_and_none_is_held_up_by_maintenance(api: Served) -> None:
+async def test_all_are_described_and_none_is_held_up_by_maintenance(
+    stores: LiveStores, redis: Redis, database_url: str
+) -> None:
+    config = await with_database(stores.config, database_url)
+    async with served(config) as api:
+        await wait_until(lambda: known(api))
+        await described_and_open(api)
+
+
+async def described_and_open(api: Served) -> None:
     async with api.http.get("/openapi.json") as response:
         paths = (await response.json())["paths"]
     described = {path.rstrip("/").replace("{check}", "redis") for path in paths}
