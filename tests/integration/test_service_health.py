@@ -271,3 +271,20 @@ async def described_and_open(api: Served) -> None:
     await api.put_flag()
     for path in ROUTES:
         assert (await ask(api, path))[0] == 200
+
+
+async def test_what_traffic_finds_to_be_away_is_probed_at_once(
+    api: Served, stores: LiveStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, suspected = api.app[HEALTH], list[str]()
+    suspect = engine.suspect
+    monkeypatch.setattr(engine, "suspect", lambda name: (suspected.append(name), suspect(name)))
+    await stores.stop("redis")
+    try:
+        await wait_until(lambda: suspected)  # the subscription is lost
+        before = len(suspected)
+        async with api.http.get("/optimize") as response:
+            assert response.status == 503
+        assert "redis" in suspected[before:]
+    finally:
+        await stores.restart("redis")
