@@ -61,14 +61,14 @@ INVENTORY = (
         "the command that changed the flag last",
     ),
     Key(
-        CONTROL + "command:<command_id>:<digest>",
+        CONTROL + "command:<command_id>:<attempt>",
         "string",
-        "5 s while it is carried out, then 60 s at most",
+        "5 s while it is carried out, then 60 s",
         "control.flags",
         "the instance that carries a command out, then the event that answered it",
     ),
     Key(
-        CONTROL + "command:<command_id>:<digest>:told",
+        CONTROL + "command:<command_id>:<attempt>:told",
         "string",
         "0.5 s",
         "control.flags",
@@ -247,10 +247,10 @@ def debounce(flag: str) -> str:
     return f"app_status:debounce:{flag}"
 
 
-def command(command_id: str, digest: bytes) -> str:
-    """Who carries a command out, then its answer. What asks for something else under the same id
-    has a key of its own, so that the answer to one is never given for the other."""
-    return f"{CONTROL}command:{command_id}:{digest[:8].hex()}"
+def command(command_id: str, attempt: str) -> str:
+    """Who carries a command out, then its answer. Each attempt under one id has a key of its own,
+    so that the answer to one is never given for another."""
+    return f"{CONTROL}command:{command_id}:{attempt}"
 
 
 def echo(instance: str) -> str:

@@ -98,7 +98,7 @@ class Subscriber:
         return confirmed.is_set()
 
     async def remove(self, channel: str, listener: Listener) -> None:
-        """Stop listening; the channel is given up with its last listener."""
+        """Stop listening; the channel is given up soon after its last listener has gone."""
         name = channel.encode()
         listeners = self._listeners.get(name, [])
         with contextlib.suppress(ValueError):
@@ -106,9 +106,6 @@ class Subscriber:
         if name in self._listeners and not listeners:
             del self._listeners[name]
             self._confirmed.pop(name, None)
-            if self._pubsub is not None:
-                with contextlib.suppress(*_BROKEN):
-                    await self._pubsub.unsubscribe(name)
 
     async def _connected(self) -> None:
         """One connection's life; ends with the error that broke it."""
@@ -143,10 +140,17 @@ class Subscriber:
             elif awaiting and now >= answer_due:
                 raise TimeoutError("no answer on the subscription")
             if not awaiting and now >= next_ping:
-                if late := self._listeners.keys() - pubsub.channels.keys():
-                    await pubsub.subscribe(*late)
+                await self._tidy(pubsub)
                 await asyncio.wait_for(pubsub.ping(repr(now)), PONG_WITHIN_S)
                 next_ping, answer_due, awaiting = now + PING_EVERY_S, now + PONG_WITHIN_S, True
+
+    async def _tidy(self, pubsub: PubSub) -> None:
+        """Ask for the channels that are wanted and were lost, and give up those that are not."""
+        wanted, held = self._listeners.keys(), pubsub.channels.keys()
+        if late := wanted - held:
+            await pubsub.subscribe(*late)
+        if idle := held - wanted:
+            await pubsub.unsubscribe(*idle)
 
     def _handle(self, message: dict[str, object]) -> None:
         kind, channel, data = message["type"], message["channel"], message["data"]

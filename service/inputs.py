@@ -19,6 +19,10 @@ _TRACEPARENT = re.compile(
 )
 
 
+class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Where the body says everything."""
+
+
 def query(request: web.Request, kind: type[T]) -> T:
     """The query as ``kind``, a struct that forbids unknown fields.
 
@@ -84,3 +88,10 @@ def moment(text: str, where: str) -> datetime:
     if found is None or found.tzinfo is None:
         raise InvalidInput("must be an RFC 3339 time with a zone, as 2026-11-21T03:04:05Z", where)
     return found.astimezone(UTC)
+
+
+def below(error: InvalidInput, path: str) -> InvalidInput:
+    """``error`` as seen from outside, where what it looked at is called ``path``."""
+    message = str(error).removeprefix(f"{error.where}: ")
+    where = f"{path} {error.where}" if error.where.startswith("line ") else f"{path}.{error.where}"
+    return InvalidInput(message, where.rstrip("."))

@@ -2,20 +2,23 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from control import __version__
 from service import problems
 from service.auth import Access
+from service.handlers.kinds import form
 from service.problems import ProblemType
 from service.routing import Route
-from service.schemas import Payload, ProblemDocument
-from service.submission import with_terms
-from worker.jobs.kinds import Kinds
+from service.schemas import KindForm, Payload, ProblemDocument
+from service.submission import MOST_AT_ONCE, with_terms
+from worker.jobs.kinds import Kind, Kinds
 
+_BATCH = msgspec.Meta(min_length=1, max_length=MOST_AT_ONCE)
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _REF = "#/components/schemas/{name}"
 _PATH_PARAMETERS = {
@@ -40,7 +43,7 @@ _HEADER = {"X-Request-ID": "the request's id: the one that came with it, or a ne
 
 def document(routes: Iterable[Route], kinds: Kinds, open_paths: frozenset[str]) -> bytes:
     """The document as JSON. ``open_paths`` are those that a raised bridge does not hold up."""
-    routes = tuple(routes)
+    routes = tuple(own for route in routes for own in _for_each_kind(route, kinds))
     schemas = _Schemas(routes, kinds)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -64,6 +67,26 @@ def document(routes: Iterable[Route], kinds: Kinds, open_paths: frozenset[str]) 
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     })  # fmt: skip
+
+
+def _for_each_kind(route: Route, kinds: Kinds) -> Iterator[Route]:
+    """The route, or where its path names a kind, one for each: they differ in their bodies, and
+    ``/jobs/{kind}`` would be the same path as ``/jobs/{run_id}``."""
+    if "{kind}" not in route.path:
+        yield route
+        return
+    for kind in kinds:
+        body = {media: _body_of(kind, stated) for media, stated in route.body.items()}
+        path = route.path.replace("{kind}", kind.name)
+        yield replace(
+            route, path=path, body=body, summary=f"{route.summary} of the kind {kind.name}"
+        )
+
+
+def _body_of(kind: Kind, stated: Any) -> Any:
+    if not isinstance(stated, KindForm):
+        return stated
+    return Annotated[list[form(kind)], _BATCH] if stated.many else form(kind)  # type: ignore[misc]
 
 
 class _Schemas:
@@ -118,7 +141,7 @@ def _operation(route: Route, schemas: _Schemas, *, gated: bool) -> dict[str, Any
 
 
 def _operation_id(route: Route) -> str:
-    words = re.findall(r"\w+", route.path)
+    words = re.findall(r"[\w.:-]+" if route.path.startswith("/jobs/") else r"\w+", route.path)
     return "_".join((route.method.lower(), *words)).replace("openapi_json", "openapi")
 
 

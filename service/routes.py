@@ -17,13 +17,14 @@ from service import problems as p
 from service.auth import Access
 from service.bypass import MAX_TTL_S
 from service.changes import Changed, Waiting
-from service.handlers import app_status, control, docs, health, optimize
+from service.handlers import app_status, control, docs, health, kinds, optimize
 from service.handlers.jobs import EventsQuery, JobHandlers, JobList, JobView, ListQuery
 from service.health_pages import Page
 from service.routing import JSON, Answer, Route, ok
 from service.schemas import (
     Event,
     JobResult,
+    KindForm,
     NotReady,
     Payload,
     Ready,
@@ -32,9 +33,8 @@ from service.schemas import (
     Text,
     Up,
 )
-from service.submission import Receipt
+from service.submission import MOST_AT_ONCE, Receipt, Receipts
 
-_JOBS = JobHandlers("/jobs")
 _SSE = "text/event-stream"
 _IDEMPOTENT = {
     "Idempotency-Key": "1 to 255 characters; the same key and body give the first job back",
@@ -45,6 +45,11 @@ _ACCEPTED = MappingProxyType({
     202: Answer("Accepted", {JSON: Receipt}, {"Location": "where the job's record is"}),
     200: Answer("The job that this Idempotency-Key made before", {JSON: Receipt}),
 })  # fmt: skip
+_ALL_ACCEPTED = MappingProxyType({
+    202: Answer("Accepted, every one; their receipts are in the order of the jobs",
+                {JSON: Receipts}),
+    200: Answer("The jobs that this Idempotency-Key made before", {JSON: Receipts}),
+})  # fmt: skip
 _STREAM = MappingProxyType({
     200: Answer("Events: `status`, `progress`, and `end` as the last one", {_SSE: Event}),
     204: Answer("The job is finished and there is no event after the last one"),
@@ -53,6 +58,12 @@ _MODEL = {JSON: Payload("optimize"), "application/x-mps": Text, "application/x-l
 _SUBMISSION = (
     "The body is JSON, or the model itself; then the query says what the JSON would say beside it. "
     "Either may be compressed (`Content-Encoding: gzip` or `deflate`)."
+)
+_BATCH = (
+    f"1 to {MOST_AT_ONCE} submissions, as a JSON array or one a line. Either all are accepted or, "
+    "where one is wrong, none: `index` counts them from 0. Where a store fails halfway the answer "
+    "is 503: `accepted` lists the jobs that were, `unknown` those whose fate is not known, by "
+    "`index` and `run_id`. With an Idempotency-Key the same batch may then be sent again as it is."
 )
 _SUBMIT = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED)
 _READ = (p.NOT_FOUND,)
@@ -87,7 +98,7 @@ def table(probes: Probes, app_status_base: str) -> tuple[Route, ...]:
     """The routes, in the order in which the documentation shows them."""
     return (
         *_optimize(),
-        *_jobs(_JOBS, "Jobs", "a job of any kind", "jobs of every kind", JobResult),
+        *_kinds(),
         *_control(),
         *_app_status(app_status_base),
         *_health(probes),
@@ -103,6 +114,20 @@ def _optimize() -> tuple[Route, ...]:
             _ACCEPTED, _SUBMISSION, optimize.ModelQuery, _IDEMPOTENT, _MODEL, _SUBMIT,
         ),
         *_jobs(family, tag, "an optimisation", "optimisations", Solution),
+    )  # fmt: skip
+
+
+def _kinds() -> tuple[Route, ...]:
+    tag, family, access = "Jobs", kinds.FAMILY, Access.JOBS
+    one, many = {JSON: KindForm()}, {JSON: KindForm(many=True), kinds.NDJSON: Text}
+    refusals = (*_SUBMIT, p.NOT_FOUND)
+    return (
+        Route("POST", "/jobs/{kind}:batch", kinds.submit_batch, access, tag,
+              "Submit many jobs at once", _ALL_ACCEPTED, _BATCH, headers=_IDEMPOTENT, body=many,
+              refusals=refusals),
+        Route("POST", "/jobs/{kind}", kinds.submit, access, tag, "Submit a job",
+              _ACCEPTED, headers=_IDEMPOTENT, body=one, refusals=refusals),
+        *_jobs(family, tag, "a job of any kind", "jobs of every kind", JobResult),
     )  # fmt: skip
 
 

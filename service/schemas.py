@@ -23,6 +23,14 @@ class Payload:
     kind: str
 
 
+@dataclass(frozen=True)
+class KindForm:
+    """Stands for the body of ``POST /jobs/{kind}``, which each kind has of its own; ``many``: of
+    the array that a batch is."""
+
+    many: bool = False
+
+
 class Solution(msgspec.Struct):
     """What solving a model returned."""
 

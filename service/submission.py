@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Annotated, TypeVar, cast
@@ -12,14 +12,19 @@ from aiohttp import web
 from msgspec import Meta
 
 from control import ids
-from control.errors import InvalidInput
-from service import auth, deadline, inputs
+from control.errors import DrawbridgeError, InvalidInput, StoreUnavailable
+from service import auth, deadline, inputs, problems
 from service.appkeys import JOBS, REQUEST_ID
 from service.handlers.jobs import JobHandlers, Links, answer
-from worker.jobs.job import JobRecord, JobState, NewJob, Spec, priority_name
+from service.problems import Problem
+from worker.jobs.job import Accepted, JobRecord, JobState, NewJob, Spec, priority_name
 from worker.jobs.kinds import Kind
+from worker.jobs.manager import JobStateManager
 
 T = TypeVar("T")
+MOST_AT_ONCE = 1_000
+"""Jobs in one batch."""
+
 _IN_A_THREAD_FROM = 64 << 10
 
 RunAt = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -45,6 +50,33 @@ class Receipt(msgspec.Struct, frozen=True):
     links: Links
 
 
+class Receipts(msgspec.Struct, frozen=True):
+    """What a batch is answered with: a receipt for each submission, in their order."""
+
+    jobs: list[Receipt]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One checked submission: the encoded payload, and how to run it."""
+
+    payload: bytes
+    terms: Terms
+    spec: Spec
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who submits, and what their jobs carry along."""
+
+    name: str
+    correlation_id: str
+    traceparent: str | None
+
+    @classmethod
+    def of(cls, request: web.Request) -> "Caller":
+        """The caller of ``request``."""
+        return cls(auth.caller(request), request[REQUEST_ID], inputs.traceparent(request))
+
+
 @cache
 def with_terms(kind: Kind) -> type[Terms]:
     """The body of a submission: the fields of the kind's payload beside those of :class:`Terms`."""
@@ -67,33 +99,101 @@ async def off_loop(size: int, work: Callable[[], T]) -> T:
     return await asyncio.to_thread(work) if size >= _IN_A_THREAD_FROM else work()
 
 
-async def submit(
-    request: web.Request, family: JobHandlers, kind: Kind, payload: bytes, terms: Terms
-) -> web.Response:
+def asked(caller: Caller, kind: Kind, payload: bytes, terms: Terms) -> Asked:
+    """A submission whose payload is checked, its terms checked too. Raises InvalidInput."""
+    return Asked(payload, terms, _spec(caller, kind, terms))
+
+
+async def submit(request: web.Request, family: JobHandlers, one: Asked) -> web.Response:
     """Accept the job: 202, or 200 with the first job where the Idempotency-Key had made one."""
-    jobs = request.app[JOBS]
-    new = NewJob(
-        run_id=ids.new_id(),
-        spec=_spec(request, kind, terms),
-        payload=payload,
-        idempotency_key=inputs.idempotency_key(request),
-        digest=await off_loop(len(payload), lambda: _digest(payload, terms)),
-    )
-    async with deadline.redis(sending=len(payload)):
+    jobs, key = request.app[JOBS], inputs.idempotency_key(request)
+    digest = await off_loop(len(one.payload), lambda: _digest([one])) if key else ""
+    new = _new_job(one, key, digest)
+    async with deadline.redis(sending=len(one.payload)):
         accepted = await jobs.create_job(new)
-        record = await jobs.get_job(accepted.run_id)
+        receipt = await _receipt(jobs, family, accepted)
+    location = f"{family.path}/{receipt.run_id}"
+    return answer(receipt, 202 if accepted.created else 200, Location=location)
+
+
+async def submit_all(
+    request: web.Request, family: JobHandlers, many: Sequence[Asked]
+) -> web.Response:
+    """Accept all of them: 202, or 200 where the Idempotency-Key had made every one before.
+
+    Each has a key of its own, made from the batch's and its place, and the digest of the whole
+    batch: so the first one tells whether the key was used for another batch, and a batch that
+    Redis left half accepted may be sent again. Raises :class:`Problem` saying what was accepted.
+    """
+    jobs, key = request.app[JOBS], inputs.idempotency_key(request)
+    size = sum(len(one.payload) for one in many)
+    digest = await off_loop(size, lambda: _digest(many)) if key else ""
+    new = [
+        _new_job(one, None if key is None else f"{key}\n{at}", digest)
+        for at, one in enumerate(many)
+    ]
+    ends: list[Accepted | Exception] = []
+    if key is not None:
+        async with deadline.redis():
+            ends.append(await jobs.create_job(new[0]))
+    ends += await _create_all(jobs, new[len(ends) :], deadline.redis_s(size))
+    accepted = [end for end in ends if isinstance(end, Accepted)]
+    if len(accepted) < len(ends):
+        raise _half_done(new, ends)
+    async with deadline.redis():
+        receipts = Receipts([await _receipt(jobs, family, each) for each in accepted])
+    return answer(receipts, 202 if any(each.created for each in accepted) else 200)
+
+
+async def _create_all(
+    jobs: JobStateManager, new: Sequence[NewJob], within_s: float
+) -> list[Accepted | Exception]:
+    """What became of each; the job manager sends those that come together as one command."""
+    if not new:
+        return []
+    tasks = [asyncio.ensure_future(jobs.create_job(each)) for each in new]
+    try:
+        await asyncio.wait(tasks, timeout=within_s)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    late = StoreUnavailable("redis", "no answer in time")
+    return [end if isinstance(end, Accepted | Exception) else late for end in ends]
+
+
+def _half_done(new: Sequence[NewJob], ends: Sequence[Accepted | Exception]) -> Exception:
+    """What to raise where not every job of a batch was accepted, as far as that is known."""
+    errors = [end for end in ends if isinstance(end, Exception)]
+    worst = next((each for each in errors if not isinstance(each, DrawbridgeError)), errors[0])
+    problem = problems.of(worst)
+    accepted, unknown = [], []
+    for at, (job, end) in enumerate(zip(new, ends, strict=True)):
+        if isinstance(end, Accepted):
+            accepted.append({"index": at, "run_id": end.run_id})
+        elif isinstance(end, StoreUnavailable):  # its answer may have been lost on the way
+            unknown.append({"index": at, "run_id": job.run_id})
+    if problem is None or not (accepted or unknown):
+        return worst
+    detail = (
+        f"{problem.detail} {len(accepted)} of {len(new)} jobs were accepted, "
+        f"of {len(unknown)} it is not known."
+    )
+    members = {**problem.members, "accepted": accepted, "unknown": unknown}
+    return Problem(problem.type, detail, members, problem.headers, problem.status)
+
+
+async def _receipt(jobs: JobStateManager, family: JobHandlers, accepted: Accepted) -> Receipt:
+    record = await jobs.get_job(accepted.run_id)
     if record is None:
         raise RuntimeError("a job was accepted and has no record")
-    location = f"{family.path}/{record.run_id}"
-    status = _first_status(record) if accepted.created else record.status
-    receipt = Receipt(
+    return Receipt(
         record.run_id,
-        status,
+        _first_status(record) if accepted.created else record.status,
         record.correlation_id,
         record.submitted_at,
         family.links(record.run_id),
     )
-    return answer(receipt, 202 if accepted.created else 200, Location=location)
 
 
 def _first_status(record: JobRecord) -> JobState:
@@ -102,7 +202,13 @@ def _first_status(record: JobRecord) -> JobState:
     return JobState.SCHEDULED if waits else JobState.QUEUED
 
 
-def _spec(request: web.Request, kind: Kind, terms: Terms) -> Spec:
+def _new_job(one: Asked, key: str | None, digest: str) -> NewJob:
+    return NewJob(
+        run_id=ids.new_id(), spec=one.spec, payload=one.payload, idempotency_key=key, digest=digest
+    )
+
+
+def _spec(caller: Caller, kind: Kind, terms: Terms) -> Spec:
     if terms.callback_url is not None:
         raise InvalidInput("is not available yet; follow the job's events", "callback_url")
     try:
@@ -111,22 +217,25 @@ def _spec(request: web.Request, kind: Kind, terms: Terms) -> Spec:
         raise InvalidInput(str(error), "priority") from None
     return Spec(
         kind=kind.name,
-        correlation_id=request[REQUEST_ID],
+        correlation_id=caller.correlation_id,
         lane=kind.lane,
         priority=priority,
         max_attempts=terms.max_attempts or kind.max_attempts,
         run_at_ms=None if terms.run_at is None else inputs.moment_ms(terms.run_at, "run_at"),
         timeout_s=terms.timeout_s or kind.timeout_s,
-        submitted_by=auth.caller(request),
-        traceparent=inputs.traceparent(request),
+        submitted_by=caller.name,
+        traceparent=caller.traceparent,
     )
 
 
-def _digest(payload: bytes, terms: Terms) -> str:
-    """Tells whether two submissions under one Idempotency-Key ask for the same."""
-    asked = (terms.priority, terms.run_at, terms.timeout_s, terms.max_attempts)
-    digest = hashlib.sha256(payload)
-    digest.update(msgspec.json.encode(asked))
+def _digest(submissions: Sequence[Asked]) -> str:
+    """Tells whether two requests under one Idempotency-Key ask for the same."""
+    digest = hashlib.sha256()
+    for one in submissions:
+        terms = one.terms
+        stated = (terms.priority, terms.run_at, terms.timeout_s, terms.max_attempts)
+        digest.update(hashlib.sha256(one.payload).digest())
+        digest.update(msgspec.json.encode(stated))
     return digest.hexdigest()
 
 

@@ -24,6 +24,7 @@ from control.listener import serving, url_of
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
+from worker import resources
 from worker.alarm import Alarm
 from worker.consumer import BELL_WAIT_S, Consumer
 from worker.drain import Drain
@@ -69,6 +70,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         jobs = JobStateManager(
             commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
         )
+        known = known.given(await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(jobs, known, modules=config.jobs.modules, memory=config.worker.memory)
         due, lost = Alarm(clock), Alarm(clock)
         lease = Lease(

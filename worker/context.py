@@ -1,15 +1,27 @@
 """What the function of an asynchronous kind gets beside its payload."""
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from control.logs import Logger
+from worker.resources import Resource
+
+T = TypeVar("T")
+_NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 class JobContext:
-    """One run of a job, seen from inside."""
+    """One run of a job, seen from inside.
+
+    A job that is cancelled, or ran into its timeout, gets :class:`asyncio.CancelledError` where it
+    waits. One that is asked to drain goes on until the hard deadline, unless it looks at
+    :attr:`draining`: then it may return what it has as its result, or keep a checkpoint and
+    :meth:`hand_back`.
+    """
 
     def __init__(
         self,
@@ -21,17 +33,28 @@ class JobContext:
         log: Logger,
         on_progress: Callable[[dict[str, Any]], None],
         on_checkpoint: Callable[[bytes], None],
+        resources: Mapping[Any, Any] = _NONE,
     ) -> None:
         self.run_id = run_id
         self.attempt = attempt
+        """1 for the first."""
         self.correlation_id = correlation_id
         self.restored = restored
         """The checkpoint of an earlier attempt, or ``None``."""
         self.log = log
+        """A structlog logger; the job's ids are on each line."""
         self.draining = False
-        """Whether the worker asks the job to stop soon: keep a checkpoint and return."""
+        """Whether the worker asks the job to stop soon."""
+        self.cancel_reason: str | None = None
+        """``cancelled``, ``timeout`` or ``drain``, once the job is to stop."""
         self._on_progress = on_progress
         self._on_checkpoint = on_checkpoint
+        self._resources = resources
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job is to stop, for whatever reason."""
+        return self.cancel_reason is not None
 
     def progress(self, **fields: Any) -> None:
         """Tell whoever follows the job how far it is; the newest call wins."""
@@ -40,3 +63,26 @@ class JobContext:
     def checkpoint(self, value: Any) -> None:
         """Keep ``value`` (anything JSON can hold) for the next attempt, should this one not end."""
         self._on_checkpoint(msgspec.json.encode(value))
+
+    def hand_back(self) -> NoReturn:
+        """End here while draining: the job runs again from its checkpoint, on another worker or
+        after the maintenance, and this attempt is not counted.
+
+        Raises :class:`asyncio.CancelledError`, which ends the function; RuntimeError otherwise.
+        """
+        if not self.draining:
+            raise RuntimeError("a job can be handed back only while its worker drains")
+        raise asyncio.CancelledError
+
+    def resource(self, declared: Resource[T]) -> T:
+        """What ``declared`` (see :func:`worker.resources.resource`) opened in this worker.
+
+        Raises :class:`LookupError` for one that it did not open.
+        """
+        try:
+            opened: T = self._resources[declared]
+        except KeyError:
+            raise LookupError(
+                f"{declared} is not open: is its module in DRAWBRIDGE_JOBS?"
+            ) from None
+        return opened

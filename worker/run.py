@@ -75,6 +75,8 @@ class ProcessRun:
 class TaskRun:
     """An asynchronous kind, as a task on the worker's loop."""
 
+    task: asyncio.Task[Ended] | None = None
+
     def __init__(self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger) -> None:
         self._claim = claim
         self._kind = kind
@@ -89,6 +91,7 @@ class TaskRun:
             correlation_id=claim.spec.correlation_id,
             restored=None if restored is None else msgspec.json.decode(restored),
             log=log,
+            resources=kind.resources,
             on_progress=reporter.on_progress,
             on_checkpoint=reporter.on_checkpoint,
         )
@@ -115,6 +118,7 @@ class TaskRun:
         )
 
     def cancel(self, reason: str) -> None:
+        self._context.cancel_reason = reason
         if reason == "drain":
             self._context.draining = True
         else:

@@ -23,7 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "control.cli.optimize:optimize",
             "Submit a model and follow it to its optimum.",
         ),
-        "jobs": ("control.cli.jobs:jobs", "List, show and cancel jobs."),
+        "jobs": ("control.cli.jobs:jobs", "Submit, list, show and cancel jobs."),
         "maintenance": (
             "control.cli.maintenance:maintenance",
             "Raise the bridge over the whole fleet, lower it, look at it.",

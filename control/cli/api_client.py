@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
@@ -105,6 +106,17 @@ class Api:
         return await self.ask(
             "POST", "/optimize", params=terms, data=data, headers=headers, expect100=large
         )
+
+    async def submit_job(
+        self, kind: str, document: Mapping[str, Any], *, key: str | None = None
+    ) -> dict[str, Any]:
+        """Submit a job of any kind, ``document`` being its payload and terms; the receipt.
+
+        ``key`` makes it safe to send again.
+        """
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        path = f"/jobs/{quote(kind, safe='')}"
+        return await self.ask("POST", path, json=document, headers=headers)
 
     async def jobs(self, query: Mapping[str, str]) -> dict[str, Any]:
         """A page of jobs."""

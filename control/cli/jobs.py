@@ -1,4 +1,4 @@
-"""`drawbridge jobs`: list, show and cancel."""
+"""`drawbridge jobs`: submit, list, show and cancel."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from control.cli import follow as following
-from control.cli.api_client import Api
+from control.cli.api_client import PATIENCE_S, Api
 from control.running import load_config
 
 T = TypeVar("T")
@@ -24,7 +24,69 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one line of 
 
 @click.group
 def jobs() -> None:
-    """List, show and cancel jobs. Exit status: 0 done, 1 refused, 2 usage."""
+    """Submit, list, show and cancel jobs. Exit status: 0 done, 1 refused, 2 usage."""
+
+
+def _payload(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    """JSON, or with an @ the file that holds it."""
+    if value is None:
+        return None
+    try:
+        if value.startswith("@"):
+            with click.open_file(value[1:], encoding="utf-8") as file:
+                value = file.read()
+        return json.loads(value)
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@jobs.command
+@click.argument("kind")
+@click.option(
+    "--payload", metavar="JSON|@FILE", callback=_payload, help="What the job gets; @- reads stdin."
+)
+@click.option("--follow", is_flag=True, help="Stay until it has ended, and print its result.")
+@click.option("--priority", help="high, normal or low, or 0 to 9 (9 is the most urgent).")
+@click.option("--run-at", metavar="TIME", help="Not before this RFC 3339 time.")
+@click.option("--timeout", type=float, metavar="S", help="Seconds after which it fails.")
+@click.option("--max-attempts", type=int, metavar="N", help="How often it may run at most.")
+@click.option("--key", metavar="TEXT", help="Idempotency-Key: sent again, it is the same job.")
+@_json
+@_api
+def submit(
+    kind: str,
+    *,
+    payload: Any,
+    follow: bool,
+    key: str | None,
+    as_json: bool,
+    api: str | None,
+    **terms: Any,
+) -> None:
+    """Submit a job of any KIND that the service knows.
+
+    With --follow it prints the result, one line of JSON, once the job has completed; the exit
+    status is 1 if it failed or was cancelled, 3 if it timed out.
+    """
+    asked = {"timeout_s" if name == "timeout" else name: value for name, value in terms.items()}
+    if isinstance(asked["priority"], str) and asked["priority"].isdecimal():
+        asked["priority"] = int(asked["priority"][:2])
+    document = {name: value for name, value in asked.items() if value is not None}
+    if payload is not None:
+        document["payload"] = payload
+    receipt = _ask(api, lambda client: client.submit_job(kind, document, key=key))
+    run_id = receipt["run_id"]
+    if not follow:
+        told = f"{run_id} {receipt['status']}\n  follow  drawbridge jobs show {run_id} --follow"
+        click.echo(json.dumps(receipt) if as_json else told)
+        return
+    record = _followed(api, run_id)
+    if record["status"] == "completed":
+        result = _ask(api, lambda client: client.result(run_id, patience_s=PATIENCE_S))
+        click.echo(json.dumps(result))
+    else:
+        click.echo(json.dumps(record) if as_json else following.ending(record, None))
+    raise SystemExit(following.exit_status(record))
 
 
 @jobs.command("list")
@@ -68,15 +130,7 @@ def list_jobs(
 @_api
 def show(run_id: str, follow: bool, as_json: bool, api: str | None) -> None:
     """Show a job. With --follow the exit status is 1 if it failed, 3 if it timed out."""
-    if follow:
-        console = Console(stderr=True)
-        try:
-            record = _ask(api, lambda client: following.to_the_end(client, run_id, console))
-        except KeyboardInterrupt:
-            click.echo(f"The job goes on. Cancel it: drawbridge jobs cancel {run_id}", err=True)
-            raise SystemExit(following.INTERRUPTED) from None
-    else:
-        record = _ask(api, lambda client: client.job(run_id))
+    record = _followed(api, run_id) if follow else _ask(api, lambda client: client.job(run_id))
     click.echo(json.dumps(record) if as_json else _shown(record))
     if follow:
         raise SystemExit(following.exit_status(record))
@@ -100,6 +154,16 @@ def _ask(api: str | None, question: Callable[[Api], Awaitable[T]]) -> T:
             return await question(client)
 
     return asyncio.run(ask())
+
+
+def _followed(api: str | None, run_id: str) -> dict[str, Any]:
+    """The job's record once it has ended, its course shown until then. Ctrl-C leaves it alone."""
+    console = Console(stderr=True)
+    try:
+        return _ask(api, lambda client: following.to_the_end(client, run_id, console))
+    except KeyboardInterrupt:
+        click.echo(f"The job goes on. Cancel it: drawbridge jobs cancel {run_id}", err=True)
+        raise SystemExit(following.INTERRUPTED) from None
 
 
 def _shown(record: dict[str, Any]) -> str:

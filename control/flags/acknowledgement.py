@@ -56,14 +56,15 @@ class Acknowledgements:
         began = self._clock.monotonic()
         heard = asyncio.Event()
         listener = Listener(lambda _message: heard.set())
-        await self._subscriber.add(keys.REPLICAS_CHANNEL, listener)
+        await self._subscriber.add(keys.REPLICAS_CHANNEL, listener, wait_s=LOOK_AGAIN_S)
         seen = Acknowledgement(replicas=[], stragglers=[], complete=False)
         try:
             while True:
                 heard.clear()
-                fenced = self._clock.monotonic() - began > LEASE_S
                 with contextlib.suppress(StoreUnavailable):
-                    seen = _judge(await self._registry.read(), position, want, fenced=fenced)
+                    roll = await self._registry.read()
+                    fenced = self._clock.monotonic() - began > LEASE_S
+                    seen = _judge(roll, position, want, fenced=fenced)
                     if tell is not None:
                         tell(seen.replicas)
                 left_s = began + timeout_s - self._clock.monotonic()

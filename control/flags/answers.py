@@ -2,20 +2,31 @@
 
 import asyncio
 import contextlib
+import math
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import msgspec
 
+from control.clock import Clock
 from control.flags import events
 from control.flags.events import FlagsEvent
 from control.flags.outcome import Outcome
 
+REMEMBERED = 1024
+
 
 class Answers:
-    """Hands each answer to those who expect it."""
+    """Hands each answer to those who expect it, and remembers which commands had one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._expected: dict[str, set[asyncio.Future[Outcome]]] = {}
+        self._answered: OrderedDict[str, float] = OrderedDict()
+
+    def answered_since(self, command_id: str, moment: float) -> bool:
+        """Whether a command was answered at or after ``moment`` (monotonic seconds)."""
+        return self._answered.get(command_id, -math.inf) >= moment
 
     @contextlib.contextmanager
     def expecting(self, command_id: str) -> Iterator[asyncio.Future[Outcome]]:
@@ -33,7 +44,13 @@ class Answers:
 
     def heard(self, event: FlagsEvent) -> None:
         """Take an event."""
-        for answer in self._expected.get(event.command_id or "", ()):
+        if event.command_id is None:
+            return
+        self._answered[event.command_id] = self._clock.monotonic()
+        self._answered.move_to_end(event.command_id)
+        if len(self._answered) > REMEMBERED:
+            self._answered.popitem(last=False)
+        for answer in self._expected.get(event.command_id, ()):
             if not answer.done():
                 answer.set_result(event.as_outcome())
 

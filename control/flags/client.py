@@ -98,7 +98,7 @@ class ControlClient:
         registry = Registry(self._redis, database)
         self._acknowledgements = Acknowledgements(registry, self._subscriber, clock)
         self._registry = registry
-        self._answers = Answers()
+        self._answers = Answers(clock)
         self._publisher = Publisher(self._redis, self._answers, clock)
         self._reading: asyncio.Task[None] | None = None
         return self

@@ -50,6 +50,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         asked = msgspec.structs.replace(self, id="", request_id=None)
         return hashlib.sha256(msgspec.json.encode(asked)).digest()
 
+    def attempt(self) -> str:
+        """Names this sending of the command: its copies share it, a later request does not."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
 
 _DECODER = msgspec.json.Decoder(Command)
 

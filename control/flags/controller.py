@@ -1,12 +1,14 @@
 """Carries commands out: claim, debounce, commit in PostgreSQL, then project and announce.
 
-Every instance has one. Of those that hear a command one claims it; what it does is safe to do
-twice, because PostgreSQL grants each command id once.
+Every instance has one. Of those that hear a command one claims it, mostly the one that is the
+beacon; what it does is safe to do twice, because PostgreSQL grants each command id once.
 """
 
 import asyncio
 import contextlib
 import math
+import random
+from collections.abc import Callable
 from typing import Any, Literal
 
 from redis.asyncio import Redis
@@ -15,6 +17,7 @@ from control import keys, logs
 from control.clock import Clock
 from control.errors import StoreUnavailable
 from control.flags import audit, commands, events
+from control.flags.answers import Answers
 from control.flags.commands import BadCommand, Command
 from control.flags.ledger import Ledger
 from control.flags.outcome import Outcome, Verdict
@@ -24,17 +27,18 @@ from control.stores.redis import guard
 from control.stores.scripts import Script
 
 DEBOUNCE_S = 2.0
+HEAD_START_S = 0.02
+"""How long the instance that is the beacon has a command to itself."""
+
 CLAIM_S = 5.0
 """How long a command belongs to who claimed it; then another may try."""
 
 ANSWER_KEPT_S = 60
-PASSING_S = 1
-"""How long an answer is kept that the same command may not get again."""
+"""How long a copy of a command that turns up late is told what became of the first."""
 
 QUIET_S = 0.5
 BACKLOG = 1024
 
-_PASSING = (Verdict.DEBOUNCED, Verdict.UNAVAILABLE)
 Via = Literal["channel", "local"]
 
 
@@ -49,6 +53,8 @@ class Controller:
         ledger: Ledger,
         projection: Projection,
         replica: Replica,
+        answers: Answers,
+        first: Callable[[], bool],
         clock: Clock,
     ) -> None:
         self._instance = instance
@@ -58,8 +64,10 @@ class Controller:
         self._ledger = ledger
         self._projection = projection
         self._replica = replica
+        self._answers = answers
+        self._first = first
         self._clock = clock
-        self._waiting: asyncio.Queue[Command] = asyncio.Queue(BACKLOG)
+        self._waiting: asyncio.Queue[tuple[Command, float]] = asyncio.Queue(BACKLOG)
         self._changed_at: dict[str, tuple[float, str]] = {}
         self._log = logs.get(__name__)
 
@@ -71,21 +79,34 @@ class Controller:
             self._log.warning("command dropped", reason=str(error)[:300], size=len(message))
             return
         try:
-            self._waiting.put_nowait(command)
+            self._waiting.put_nowait((command, self._clock.monotonic()))
         except asyncio.QueueFull:
             self._log.warning("command dropped", reason="too many are waiting", id=command.id)
 
     async def run(self) -> None:
         """Carry out what was heard, one after the other, for ever."""
         while True:
-            command = await self._waiting.get()
+            command, heard_at = await self._waiting.get()
             try:
-                await self._perhaps_carry_out(command)
+                if not await self._left_to_another(command, heard_at):
+                    await self.claim(command, via="channel")
             except StoreUnavailable as error:
                 # Redis went away: the publisher hears nothing and sends it again.
                 self._log.warning("command abandoned", id=command.id, reason=error.reason)
             except Exception:
                 self._log.exception("command failed", id=command.id)
+
+    async def claim(self, command: Command, *, via: Via = "local") -> Outcome | None:
+        """Carry ``command`` out, unless another instance has begun to; ``None`` then.
+
+        One that is done has its answer published again. Raises :class:`StoreUnavailable`.
+        """
+        key = keys.command(command.id, command.attempt())
+        verdict = await self._claim(
+            [key, key + ":told"],
+            [self._instance, int(CLAIM_S * 1000), keys.EVENTS_CHANNEL, int(QUIET_S * 1000)],
+        )
+        return await self.carry_out(command, via=via) if verdict == b"taken" else None
 
     async def carry_out(
         self,
@@ -114,14 +135,16 @@ class Controller:
             await self._announce(command, outcome)
         return outcome
 
-    async def _perhaps_carry_out(self, command: Command) -> None:
-        key = keys.command(command.id, command.digest())
-        verdict = await self._claim(
-            [key, key + ":told"],
-            [self._instance, int(CLAIM_S * 1000), keys.EVENTS_CHANNEL, int(QUIET_S * 1000)],
-        )
-        if verdict == b"taken":
-            await self.carry_out(command, via="channel")
+    async def _left_to_another(self, command: Command, heard_at: float) -> bool:
+        """Give the first of the instances a head start, and see whether that was enough.
+
+        Else all of them would wake and claim at once, and the one that commits would have to share
+        the machine with the others.
+        """
+        if not self._first():
+            due = heard_at + HEAD_START_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+            await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
+        return self._answers.answered_since(command.id, heard_at)
 
     async def _commit(self, command: Command, via: Via) -> Outcome:
         try:
@@ -161,9 +184,8 @@ class Controller:
             else:  # PostgreSQL was never reached: there is nothing to project
                 await self._projection.say(event)
             with guard():
-                key = keys.command(command.id, command.digest())
-                kept_s = PASSING_S if outcome.verdict in _PASSING else ANSWER_KEPT_S
-                await self._redis.set(key, event, ex=kept_s)
+                key = keys.command(command.id, command.attempt())
+                await self._redis.set(key, event, ex=ANSWER_KEPT_S)
         except StoreUnavailable as error:
             self._log.warning("not announced", reason=error.reason, id=outcome.command_id)
 

@@ -70,15 +70,22 @@ class ControlPlane:
         """Have ``command`` carried out by whichever instance claims it; here, if none answers.
 
         ``internal`` is for what Drawbridge does by itself: carried out here, never debounced.
-        The command's id keeps it from being granted twice, whoever else may be at it.
+        Raises :class:`CommandTimedOut` where another has it and does not answer.
         """
         if internal:
             return await self.controller.carry_out(command, debounced=False)
         if self._linked:
-            with contextlib.suppress(StoreUnavailable, CommandTimedOut, NobodyListens):
-                patience_s = min(timeout_s, OTHERS_S)
-                return await self.publisher.send(command, timeout_s=patience_s)
-        return await self.controller.carry_out(command, offline=not self._linked)
+            with contextlib.suppress(StoreUnavailable):
+                return await self._published(command, timeout_s)
+        return await self.controller.carry_out(command, offline=True)
+
+    async def _published(self, command: Command, timeout_s: float) -> Outcome:
+        """Have it carried out by whoever hears it; by this instance where nobody begins to."""
+        with contextlib.suppress(CommandTimedOut, NobodyListens):
+            return await self.publisher.send(command, timeout_s=min(timeout_s, OTHERS_S))
+        if (outcome := await self.controller.claim(command)) is not None:
+            return outcome
+        return await self.publisher.send(command, timeout_s=max(1.0, timeout_s - OTHERS_S))
 
     @property
     def _linked(self) -> bool:
@@ -152,19 +159,20 @@ async def open_plane(
     replica = Replica(clock)
     ledger = Ledger(database, config.control.flags, clock)
     projection = Projection(redis, clock)
-    answers = Answers()
+    answers = Answers(clock)
     link = Link(subscriber, projection, replica, answers, clock, read_truth=ledger.read)
     presence = Presence(instance, kind, redis=redis, replica=replica, clock=clock)
-    controller = Controller(
-        instance, redis=redis, ledger=ledger, projection=projection, replica=replica, clock=clock
-    )
     beacon = Beacon(
         url, ledger=ledger, projection=projection, replica=replica, link=link, clock=clock
     )
+    controller = Controller(
+        instance, redis=redis, ledger=ledger, projection=projection, replica=replica,
+        answers=answers, first=lambda: beacon.in_office, clock=clock,
+    )  # fmt: skip
     fallback = Fallback(
         url, instance, ledger=ledger, replica=replica, presence=presence, clock=clock
     )
-    registry = Registry(redis, database)
+    registry = Registry(redis, database, linked=lambda: replica.age_s("redis") <= STALE_S)
 
     def proved() -> None:
         # Both must hold: that nothing was missed, and that the fleet counts on this instance.

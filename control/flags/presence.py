@@ -162,9 +162,16 @@ class Roll(msgspec.Struct, frozen=True):
 
 class Registry:
     """Reads both rolls. ``database`` may be left out by a client that has none; then the roll
-    is never whole."""
+    is never whole. ``linked`` tells whether asking Redis is worth the wait."""
 
-    def __init__(self, redis: Redis, database: Database | None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        database: Database | None,
+        *,
+        linked: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._linked = linked
         self._roll = Script(redis, texts()["roll"])
         self._database = database
 
@@ -191,6 +198,8 @@ class Registry:
         return Roll([newest[name] for name in sorted(newest)], whole)
 
     async def _in_redis(self) -> Roll:
+        if not self._linked():
+            raise StoreUnavailable("redis", "connection failed")
         age_ms, *reports = await self._roll([keys.LEASES, keys.REPORTS, keys.BEGAN], [])
         return Roll(_decoded(reports), age_ms >= LEASE_S * 1000)
 

@@ -10,11 +10,11 @@ from control.errors import InvalidInput
 from service import body, inputs, submission
 from service.appkeys import CONFIG, KINDS
 from service.handlers.jobs import JobHandlers
-from service.submission import Terms
+from service.routing import JSON
+from service.submission import Caller, Terms
 from worker.jobs.kinds import Kind
 
 KIND = "optimize"
-JSON = "application/json"
 FORMATS = {"application/x-mps": "mps", "application/x-lp": "lp"}
 """The media types of models, and what the problem's ``format`` calls them."""
 
@@ -32,10 +32,6 @@ class ModelQuery(Terms, kw_only=True, forbid_unknown_fields=True):
     seed: int | UnsetType = UNSET
 
 
-class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Where the body says everything."""
-
-
 async def submit(request: web.Request) -> web.Response:
     """Accept a model to be solved."""
     kind = request.app[KINDS].get(KIND)
@@ -44,11 +40,12 @@ async def submit(request: web.Request) -> web.Response:
     media = body.media_type(request, MEDIA)
     read = _from_json if media == JSON else _from_model
     payload, terms = await read(request, kind, media)
-    return await submission.submit(request, FAMILY, kind, payload, terms)
+    one = submission.asked(Caller.of(request), kind, payload, terms)
+    return await submission.submit(request, FAMILY, one)
 
 
 async def _from_json(request: web.Request, kind: Kind, _media: str) -> tuple[bytes, Terms]:
-    inputs.query(request, NoQuery)
+    inputs.query(request, inputs.NoQuery)
     data = await body.read(request, max_body=request.app[CONFIG].max_body)
     form = submission.with_terms(kind)
 

@@ -110,7 +110,7 @@ def finisher(context: Context, payload: Any) -> str:
 def progressing(context: Context, payload: int) -> None:
     for done in range(payload):
         context.progress(done=done)
-    context.log("halfway", done=payload // 2, event="mine", infinite=float("inf"))
+    context.log.info("halfway", done=payload // 2, event="mine", infinite=float("inf"))
 
 
 @job("t.family", cpu=True)

@@ -34,6 +34,8 @@ class Context:
         self.correlation_id = correlation_id
         self.restored: Any = None if restored is None else msgspec.json.decode(restored)
         """What :meth:`checkpoint` kept in an earlier run of this job, or ``None``."""
+        self.log = Log(send)
+        """The worker's log."""
         self._send = send
         self._reason: str | None = None
         self._noticed = False
@@ -49,6 +51,11 @@ class Context:
             return False
         self._noticed = True
         return True
+
+    @property
+    def draining(self) -> bool:
+        """Whether it should stop because its worker does: it will run again from a checkpoint."""
+        return self._reason == "drain" and self.cancelled
 
     @property
     def cancel_reason(self) -> str | None:
@@ -76,10 +83,6 @@ class Context:
         """Keep ``value`` (anything JSON can hold) for the next run of this job."""
         self._send(FrameType.CHECKPOINT, msgspec.json.encode(value))
 
-    def log(self, event: str, /, **fields: Any) -> None:
-        """Write a line to the worker's log."""
-        self._line("info", event, fields)
-
     # For the process that runs the function.
 
     def cancel(self, reason: str) -> None:
@@ -105,7 +108,30 @@ class Context:
         try:
             callback()
         except Exception as error:  # the function's own code; the cancellation goes on
-            self._line("error", "cancel callback failed", {"error": repr(error)})
+            self.log.error("cancel callback failed", error=repr(error))  # noqa: TRY400
+
+
+class Log:
+    """Lines for the worker's log, with the job's ids on each."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    def debug(self, event: str, /, **fields: Any) -> None:
+        """Write a line that is of use while looking for a fault."""
+        self._line("debug", event, fields)
+
+    def info(self, event: str, /, **fields: Any) -> None:
+        """Write an ordinary line."""
+        self._line("info", event, fields)
+
+    def warning(self, event: str, /, **fields: Any) -> None:
+        """Write a line about something that is not as it should be."""
+        self._line("warning", event, fields)
+
+    def error(self, event: str, /, **fields: Any) -> None:
+        """Write a line about a fault."""
+        self._line("error", event, fields)
 
     def _line(self, level: str, event: str, fields: dict[str, Any]) -> None:
         line = LogLine(level, event, fields)

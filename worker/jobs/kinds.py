@@ -8,27 +8,33 @@ own; any other kind is an async function that runs on the worker's loop.
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType, ModuleType, SimpleNamespace
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
 from control.errors import ConfigError, InvalidInput
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 BUILT_IN = ("worker.optimize.kind",)
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
 _WHERE = re.compile(r"(?P<message>.*?) - at `(?P<path>[^`]+)`", re.DOTALL)
+_ANYTHING = (None, type(None), Any, object, inspect.Parameter.empty)
+"""What an annotation may be where any JSON will do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of job.
 
     ``payload`` is the type that a submission is decoded into (``None``: any JSON); ``check`` looks
     deeper and raises :class:`control.errors.InvalidInput`. ``retry_on`` are the error classes that
-    a further attempt may cure.
+    a further attempt may cure. ``resources`` is what the worker has opened for its functions.
     """
 
     name: str
@@ -39,6 +45,7 @@ class Kind:
     max_attempts: int = 3
     timeout_s: float | None = None
     retry_on: tuple[type[BaseException], ...] = ()
+    resources: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def lane(self) -> str:
@@ -48,7 +55,7 @@ class Kind:
     def decode(self, payload: bytes) -> Any:
         """The payload as the kind's type. Raises :class:`InvalidInput` naming the field."""
         try:
-            return msgspec.json.decode(payload, type=self.payload or Any)
+            return self._decoder.decode(payload)
         except msgspec.DecodeError as error:
             raise invalid(error) from None
 
@@ -59,9 +66,17 @@ class Kind:
                 value = msgspec.convert(value, self.payload)
             except msgspec.ValidationError as error:
                 raise invalid(error) from None
+        return self.packed(value)
+
+    def packed(self, value: Any) -> bytes:
+        """The same for a value that is of the kind's type already."""
         if self.check is not None:
             self.check(value)
         return msgspec.json.encode(value)
+
+    @cached_property
+    def _decoder(self) -> "msgspec.json.Decoder[Any]":
+        return msgspec.json.Decoder(self.payload or Any)
 
 
 @dataclass
@@ -80,6 +95,10 @@ class Kinds:
         """The kind of that name."""
         return self._known.get(name)
 
+    def given(self, resources: Mapping[Any, Any]) -> "Kinds":
+        """The same kinds, for a worker that has opened ``resources``."""
+        return Kinds({kind.name: replace(kind, resources=resources) for kind in self})
+
     def __iter__(self) -> Iterator[Kind]:
         return iter(self._known.values())
 
@@ -93,36 +112,69 @@ def job(
     max_attempts: int = 3,
     timeout_s: float | None = None,
     retry_on: tuple[type[BaseException], ...] = (),
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare a function ``(context, payload) -> result`` as the kind ``name``."""
+) -> Callable[[Function], Function]:
+    """Declare a function ``(context, payload) -> result`` as the kind ``name``.
+
+    ``payload`` is a msgspec Struct, a dataclass, a TypedDict, or whatever else msgspec decodes from
+    JSON; where it is not given, the annotation of the function's second parameter says it, and
+    without one any JSON will do. A job runs at most ``max_attempts`` times: again after a lost
+    worker, and after an error of ``retry_on``. Raises :class:`ConfigError` for a declaration that
+    cannot be.
+    """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name for a job kind: use a-z, 0-9, _ . - (at most 64)")
 
-    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-        if inspect.iscoroutinefunction(function) == cpu:
-            raise ConfigError(
-                f"job kind {name!r}: a CPU-bound kind is a plain function, any other an async one"
-            )
-        kind = Kind(name, function, payload, check, cpu, max_attempts, timeout_s, retry_on)
-        function.__drawbridge_kind__ = kind  # type: ignore[attr-defined]
+    def declare(function: Function) -> Function:
+        _require(name, function, cpu=cpu, max_attempts=max_attempts, timeout_s=timeout_s)
+        if not all(isinstance(each, type) and issubclass(each, Exception) for each in retry_on):
+            raise ConfigError(f"job kind {name!r}: retry_on takes classes of exceptions")
+        expected = _payload_type(name, function) if payload is None else payload
+        function.__drawbridge_kind__ = Kind(  # type: ignore[attr-defined]
+            name, function, _decodable(name, expected), check, cpu, max_attempts, timeout_s,
+            retry_on,
+        )  # fmt: skip
         return function
 
     return declare
 
 
+def kind_of(function: Callable[..., Any]) -> Kind:
+    """The kind that ``function`` was declared as. Raises :class:`ConfigError`."""
+    kind = getattr(function, "__drawbridge_kind__", None)
+    if not isinstance(kind, Kind):
+        name = getattr(function, "__name__", repr(function))
+        raise ConfigError(f"{name} is no job kind: declare it with @job")
+    return kind
+
+
 def load(modules: Iterable[str]) -> Kinds:
     """The built-in kinds and those that ``modules`` declare. Raises :class:`ConfigError`."""
     kinds = Kinds()
-    for name in (*BUILT_IN, *modules):
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(f"DRAWBRIDGE_JOBS: cannot import {name}: {error}") from None
-        for value in vars(module).values():
-            kind = getattr(value, "__drawbridge_kind__", None)
-            if isinstance(kind, Kind) and value.__module__ == module.__name__:
-                kinds.add(kind)
+    for name in dict.fromkeys((*BUILT_IN, *modules)):
+        module = imported(name)
+        own = (
+            value.__drawbridge_kind__
+            for value in vars(module).values()
+            if isinstance(getattr(value, "__drawbridge_kind__", None), Kind)
+            and value.__module__ == module.__name__
+        )
+        for kind in {id(kind): kind for kind in own}.values():  # a function may have two names
+            kinds.add(kind)
     return kinds
+
+
+def imported(name: str) -> ModuleType:
+    """A module that ``DRAWBRIDGE_JOBS`` names. Raises :class:`ConfigError`, in one line."""
+    try:
+        return importlib.import_module(name)
+    except ConfigError as error:
+        raise ConfigError(f"DRAWBRIDGE_JOBS: {name}: {error}") from error
+    except ImportError as error:
+        raise ConfigError(f"DRAWBRIDGE_JOBS: cannot import {name}: {error}") from error
+    except Exception as error:  # the module's own code
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        why = f"{type(error).__name__}: {error} (line {place.lineno} of {place.filename})"
+        raise ConfigError(f"DRAWBRIDGE_JOBS: cannot import {name}: {why}") from error
 
 
 def invalid(error: msgspec.DecodeError) -> InvalidInput:
@@ -136,3 +188,57 @@ def invalid(error: msgspec.DecodeError) -> InvalidInput:
         path = f"{path}.{named['field']}".lstrip(".")
         message = "is not known here" if "unknown" in message else "is required"
     return InvalidInput(message, path or "body")
+
+
+def _require(
+    name: str, function: Any, *, cpu: bool, max_attempts: int, timeout_s: float | None
+) -> None:
+    """Raise :class:`ConfigError` where the function or the figures cannot be a kind's."""
+    if not callable(function) or inspect.iscoroutinefunction(function) == cpu:
+        raise ConfigError(
+            f"job kind {name!r}: a CPU-bound kind is a plain function, any other an async one"
+        )
+    if len(_parameters(function)) != 2:
+        raise ConfigError(f"job kind {name!r}: its function takes (context, payload)")
+    if max_attempts < 1:
+        raise ConfigError(f"job kind {name!r}: max_attempts must be at least 1")
+    if timeout_s is not None and not timeout_s > 0:
+        raise ConfigError(f"job kind {name!r}: timeout_s must be above 0")
+
+
+def _parameters(function: Any) -> tuple[str, ...]:
+    """The names of its positional parameters; annotations are not looked at."""
+    code = inspect.unwrap(function).__code__
+    return tuple(code.co_varnames[: code.co_argcount])
+
+
+def _payload_type(name: str, function: Any) -> Any:
+    """What the second parameter is annotated with. Raises :class:`ConfigError`."""
+    second = _parameters(function)[1]
+    try:
+        written = inspect.get_annotations(function).get(second)
+        # Only this one: the context's type is often imported for type checkers alone.
+        alone = SimpleNamespace(__annotations__={second: written})
+        known = getattr(inspect.unwrap(function), "__globals__", {})
+        return get_type_hints(alone, globalns=known, include_extras=True)[second]
+    except (NameError, TypeError, SyntaxError) as error:
+        raise ConfigError(
+            f"job kind {name!r}: the annotation of {second!r} cannot be read ({error}); "
+            "define its type before the function, or give it as payload=…"
+        ) from None
+
+
+def _decodable(name: str, payload: Any) -> Any:
+    """``payload`` as a kind keeps it. Raises :class:`ConfigError` for what JSON cannot become."""
+    if any(payload is each for each in _ANYTHING):
+        return None
+    try:
+        msgspec.json.Decoder(payload)
+        msgspec.json.schema(payload)
+    except (TypeError, NameError) as error:
+        why = str(error).splitlines()[-1]
+        raise ConfigError(
+            f"job kind {name!r}: its payload must be a msgspec Struct, a dataclass, a TypedDict or "
+            f"of what these hold: {why}"
+        ) from None
+    return payload

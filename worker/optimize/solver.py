@@ -157,7 +157,7 @@ class Solver:
             why = "it finds no columns in it"
         else:
             if complaints:
-                self._context.log("the solver warns about the model", warnings=complaints)
+                self._context.log.warning("the solver warns about the model", warnings=complaints)
             self._complaints.clear()
             return
         raise InvalidInput(f"the solver cannot read the model: {why}", "problem.content")
@@ -179,7 +179,7 @@ class Solver:
         """Begin with the incumbent of an earlier run."""
         names = self._names()
         if values.keys() != set(names):
-            self._context.log("the checkpoint belongs to another model")
+            self._context.log.warning("the checkpoint belongs to another model")
             return
         incumbent = np.array([values[name] for name in names], dtype=np.float64)
         self._highs.setSolution(len(names), np.arange(len(names), dtype=np.int32), incumbent)
