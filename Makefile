@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint types format bench lock clean
+.PHONY: help run test lint types format bench bench-control bench-jobs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,12 @@ format: $(VENV)/dev.stamp ## Format the code
 
 bench: $(VENV)/dev.stamp ## Measure submission, claims and solving on the embedded stack
 	@$(BIN)/python -m tests.benchmarks.jobs $(ARGS)
+
+bench-control: $(VENV)/dev.stamp ## Measure how fast a command reaches the fleet, and what idling costs
+	@$(BIN)/python -m tests.benchmarks.propagation $(ARGS)
+
+bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis (about 15 minutes)
+	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
 lock: ## Renew the dependency locks (needs uv)
 	@for name in run dev; do \

@@ -17,10 +17,12 @@ from control.settings import (
     flag,
     masked,
     names,
+    networks,
     number,
     one_of,
     path,
     secret_text,
+    services,
     setting,
     size,
     url,
@@ -213,6 +215,37 @@ class IdentitySection:
 
 
 @dataclass(frozen=True)
+class HealthSection:
+    """Health checks and their routes."""
+
+    networks: tuple[str, ...] = setting(
+        "DRAWBRIDGE_HEALTH_NETWORKS",
+        ("127.0.0.0/8", "::1"),
+        "networks whose callers see classes of errors, latencies and details, as viewers do; "
+        "requests that a proxy forwarded never count",
+        networks,
+    )
+    external: tuple[str, ...] = setting(
+        "DRAWBRIDGE_HEALTH_EXTERNAL",
+        (),
+        "services to look at: clerk, resend, s3, stripe, twilio, supabase=URL, name=URL or URLs",
+        services,
+    )
+    external_every_s: float = setting(
+        "DRAWBRIDGE_HEALTH_EXTERNAL_EVERY_S",
+        30.0,
+        "seconds between two looks at such a service, by one instance of the fleet",
+        number(1, 3_600, "seconds"),
+    )
+    liveness_port: int = setting(
+        "DRAWBRIDGE_LIVENESS_PORT",
+        0,
+        "port on which a thread answers /health even while the process is too busy; 0: none",
+        whole(0, 65535),
+    )
+
+
+@dataclass(frozen=True)
 class LogSection:
     """Logs."""
 
@@ -261,6 +294,7 @@ class Config:
     jobs: JobsSection = field(default_factory=JobsSection)
     control: ControlSection = field(default_factory=ControlSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
+    health: HealthSection = field(default_factory=HealthSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)
     sources: Mapping[str, str] = field(default_factory=dict)

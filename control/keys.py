@@ -13,6 +13,9 @@ JOBS = "drawbridge:{jobs}:"
 CONTROL = "drawbridge:{control}:"
 """What the keys of the control plane begin with."""
 
+HEALTH = "drawbridge:{health}:"
+"""What the keys of the health checks begin with."""
+
 LANES = ("cpu", "io")
 """CPU-bound kinds and asynchronous kinds wait in queues of their own."""
 
@@ -94,6 +97,27 @@ INVENTORY = (
         "a minute after the last report",
         "control.flags",
         "the millisecond since which the roll of instances is whole",
+    ),
+    Key(
+        HEALTH + "echo:<instance>",
+        "string",
+        "10 s",
+        "control.health",
+        "what an instance wrote last, to read it back",
+    ),
+    Key(
+        HEALTH + "turn:<service>",
+        "string",
+        "the pause between two looks",
+        "control.health",
+        "the instance that looks at a service of others",
+    ),
+    Key(
+        HEALTH + "seen:<service>",
+        "string",
+        "three such pauses",
+        "control.health",
+        "what it found, for the other instances",
     ),
     Key(
         JOBS + "queue:<lane>:<priority>",
@@ -221,6 +245,21 @@ def command(command_id: str, attempt: str) -> str:
     """Who carries a command out, then its answer. Each attempt under one id has a key of its own,
     so that the answer to one is never given for another."""
     return f"{CONTROL}command:{command_id}:{attempt}"
+
+
+def echo(instance: str) -> str:
+    """Where an instance writes to see whether Redis takes and keeps what it is given."""
+    return f"{HEALTH}echo:{instance}"
+
+
+def turn(service: str) -> str:
+    """While it exists, nobody else looks at a service of others."""
+    return f"{HEALTH}turn:{service}"
+
+
+def seen(service: str) -> str:
+    """What the last look at a service of others found."""
+    return f"{HEALTH}seen:{service}"
 
 
 def events_channel(run_id: str) -> str:

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|K|M|G)?", re.IGNORECASE)
 _SIZE_UNIT = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SERVICE = re.compile(r"([a-z][a-z0-9_-]{0,31})|([a-z][a-z0-9_-]{0,31}=)?(?P<url>https?://[^/]\S*)")
 _USERINFO = re.compile(r"(?<=://)([^\s:/@]*)(:\S*)?@")
 _PASSWORD_PARAM = re.compile(r"((?:password|passwd|pwd|token|secret)=)[^&\s]+", re.IGNORECASE)
 
@@ -149,3 +151,29 @@ def secret_text(least: int) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def networks(text: str) -> tuple[str, ...]:
+    """Networks such as ``10.0.0.0/8`` or ``::1``, divided by commas or blanks."""
+    found = words(text)
+    for network in found:
+        try:
+            ip_network(network)
+        except ValueError:
+            raise ValueError(f"must be networks such as 10.0.0.0/8, not {network!r}") from None
+    return found
+
+
+def services(text: str) -> tuple[str, ...]:
+    """``name``, ``name=URL`` or a URL, divided by commas or blanks.
+
+    A URL may hold no password; the message does not repeat it.
+    """
+    found = words(text)
+    for entry in found:
+        match = _SERVICE.fullmatch(entry)
+        if match is None:
+            raise ValueError("must be names, name=URL or URLs, such as stripe,shop=https://a.b/up")
+        if match["url"] and "@" in urlsplit(match["url"]).netloc:
+            raise ValueError("must be URLs without a user and password")
+    return found

@@ -52,6 +52,7 @@ class Subscriber:
         self._wanted = asyncio.Event()
         self._log = logs.get(__name__)
         self._on_proof: list[Callable[[], None]] = []
+        self._on_loss: list[Callable[[], None]] = []
         self.fresh_at: float | None = None
         """Nothing published before this moment (monotonic seconds) was missed or is unread;
         ``None`` before the first proof."""
@@ -59,6 +60,10 @@ class Subscriber:
     def on_proof(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called whenever :attr:`fresh_at` has moved."""
         self._on_proof.append(tell)
+
+    def on_loss(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called whenever the connection is lost, or could not be made."""
+        self._on_loss.append(tell)
 
     async def run(self) -> None:
         """Listen for ever, reconnecting with capped and jittered backoff."""
@@ -70,6 +75,8 @@ class Subscriber:
                     await self._connected()
                 except (RedisError, OSError, TimeoutError) as error:
                     self._log.warning("subscription lost", reason=type(error).__name__)
+                    for tell in self._on_loss:
+                        tell()
                 if self._clock.monotonic() - began > _BACKOFF_S[1]:
                     pause.reset()
                 await pause.wait()

@@ -10,18 +10,22 @@ from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
 from control.flags.plane import open_plane
-from control.health import dependencies
+from control.health import dependencies, external, liveness
+from control.health import instance as instance_checks
 from control.health.engine import Engine
+from control.health.networks import ProbeNetworks
 from control.health.probes import Probes
+from control.health.watchdog import Watchdog
 from control.jwt_tokens import JwtVerifier
 from control.lifespan import Lifespan
 from control.principals import ApiKeys, Keyring
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
-from service import appkeys, gate, middleware, openapi, routes, routing
+from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
-from worker.jobs import kinds
+from service.health_pages import HealthPages
+from worker.jobs import kinds, workforce
 from worker.jobs.feed import EventFeed
 from worker.jobs.manager import JobStateManager
 
@@ -44,17 +48,34 @@ async def build(
     database = await life.enter(
         Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
     )
-    engine = Engine(await life.enter(dependencies.checks(config)), clock=clock)
     subscriber = Subscriber(listening, clock)
     plane = await open_plane(
         life, config, kind="service", instance=instance, redis=commands, subscriber=subscriber,
         database=database, clock=clock,
     )  # fmt: skip
-    probes = Probes(engine, clock=clock)
-    probes.control_stale = lambda: plane.replica.stale
     jobs = JobStateManager(
         commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
     )
+    watchdog = Watchdog(clock)
+    engine = Engine(
+        (
+            *await life.enter(dependencies.checks(config, pool=lambda: database.occupancy)),
+            *instance_checks.of_process(watchdog),
+            instance_checks.of_control_plane(plane.replica),
+            *await life.enter(workforce.checks(config.redis.url)),
+            *await life.enter(external.checks(config, instance, clock=clock)),
+        ),
+        clock=clock,
+    )
+    subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
+    probes = Probes(engine, clock=clock)
+    probes.control_stale = lambda: plane.replica.stale
+    networks = ProbeNetworks(config.health.networks)
+    pages = HealthPages(
+        engine, probes, clock=clock, environment=config.client.environment, networks=networks,
+        is_viewer=auth.is_viewer,
+    )  # fmt: skip
+    probes.may_see_all = pages.may_see_all
     base = config.service.app_status_base
     table = routes.table(probes, base)
     open_paths = gate.excluded((path for route in table for path in route.paths), base)
@@ -64,7 +85,9 @@ async def build(
         bypass=bypass, clock=clock,
     )  # fmt: skip
 
-    app = web.Application(middlewares=(*middleware.MIDDLEWARES, bridge.check))
+    app = web.Application(
+        middlewares=(*middleware.MIDDLEWARES, pages.passive_signals, bridge.check)
+    )
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
@@ -81,12 +104,23 @@ async def build(
     app[appkeys.GATE] = bridge
     app[appkeys.BYPASS] = bypass
     app[appkeys.HEALTH] = engine
+    app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
     app.on_response_prepare.append(middleware.add_headers)
     app.on_shutdown.append(_end_streams)
     routing.install(app, table)
 
     life.supervise("subscriber", subscriber.run())
+    life.supervise("watchdog", watchdog.run())
+    await life.enter(
+        liveness.served(
+            config.service.host,
+            config.health.liveness_port,
+            alive=probes.alive,
+            watchdog=watchdog,
+            networks=networks,
+        )
+    )
     life.supervise("health checks", engine.run())
     return app
 

@@ -13,6 +13,7 @@ from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
 from service.bypass import Bypass
 from service.gate import Gate
+from service.health_pages import HealthPages
 from service.problems import Problem
 from worker.jobs.feed import EventFeed
 from worker.jobs.kinds import Kinds
@@ -30,6 +31,7 @@ GATE = web.AppKey("gate", Gate)
 BYPASS = web.AppKey("bypass", Bypass)
 HEALTH = web.AppKey("health", Engine)
 PROBES = web.AppKey("probes", Probes)
+HEALTH_PAGES = web.AppKey("health_pages", HealthPages)
 CLOCK = web.AppKey[Clock]("clock", object)  # type: ignore[arg-type]
 KEYRING = web.AppKey("keyring", Keyring)
 JWT = web.AppKey[JwtVerifier | None]("jwt", object)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from enum import Enum
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from control.errors import StoreUnavailable
 from control.jwt_tokens import looks_like_jwt
 from control.principals import ANONYMOUS, Principal, Role
 from service.appkeys import CONFIG, JWT, KEYRING, PRINCIPAL
@@ -53,6 +54,18 @@ def guarded(access: Access, handler: Handler) -> Handler:
         return await handler(request)
 
     return checked
+
+
+async def is_viewer(request: web.Request) -> bool:
+    """Whether the caller has shown to be a viewer at least, where nobody has to show anything.
+
+    A token that is not valid, or that cannot be looked up now, shows nothing.
+    """
+    try:
+        principal = await _identified(request)
+    except (Problem, StoreUnavailable):
+        return False
+    return principal is not None and principal.role >= Role.VIEWER
 
 
 def caller(request: web.Request) -> str:

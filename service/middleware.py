@@ -1,10 +1,11 @@
 """What happens to every request: an id, a log line, headers, and errors as problems.
 
-From the outside in: :func:`correlate`, :func:`explain`, the gate (:mod:`service.gate`), then
-whoever guards the route (see :mod:`service.auth`), then the handler.
+From the outside in: :func:`probes_first`, :func:`correlate`, :func:`explain`, the gate
+(:mod:`service.gate`), then whoever guards the route (see :mod:`service.auth`), then the handler.
 """
 
 import asyncio
+import re
 import time
 
 import structlog
@@ -19,9 +20,10 @@ _LOG = logs.get(__name__)
 CLIENT_LEFT = 499
 """What the log says of a request whose caller went away; nobody receives it."""
 
-_PROBES = frozenset({"/health", "/health/", "/ready", "/ready/"})
+_PROBES = re.compile(r"/(health|ready|api/system/health|api/v1/(health|status))(/.*)?")
 """Asked every second or so; a line for each good answer would bury the others."""
 
+_DIRECT = frozenset({"/health", "/health/", "/ready", "/ready/"})
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -33,12 +35,22 @@ _SECURITY = {
 
 
 @web.middleware
+async def probes_first(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer the plain probes past all that follows: they need nothing of it, and leave no line.
+
+    What changes in them is logged by the health engine, once.
+    """
+    resource = request.match_info.route.resource
+    if resource is None or resource.canonical not in _DIRECT or request.query_string:
+        return await handler(request)
+    request[REQUEST_ID] = _request_id(request)
+    return await request.match_info.handler(request)
+
+
+@web.middleware
 async def correlate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, bind it to the log context, and log one line when it is over."""
-    request_id = ids.correlation_id(
-        request.headers.get("X-Request-ID"), request.headers.get("X-Correlation-ID")
-    )
-    request[REQUEST_ID] = request_id
+    request_id = request[REQUEST_ID] = _request_id(request)
     began = time.perf_counter()
     status = 500
     with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -84,13 +96,18 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers.setdefault(name, value)
 
 
+def _request_id(request: web.Request) -> str:
+    headers = request.headers
+    return ids.correlation_id(headers.get("X-Request-ID"), headers.get("X-Correlation-ID"))
+
+
 def _log_line(request: web.Request, status: int, took_s: float) -> None:
     """One line a request, and no query: it may hold secrets."""
     route = _route(request)
     said: dict[str, object] = {}
     if problem := request.get(PROBLEM):
         said = {"problem": problem.type.name, "detail": problem.detail}
-    log = _LOG.debug if status < 400 and route in _PROBES else _LOG.info
+    log = _LOG.debug if status < 400 and _PROBES.fullmatch(route) else _LOG.info
     ms = round(took_s * 1000, 2)
     log("request", method=request.method, route=route, status=status, ms=ms, **said)
 
@@ -101,5 +118,5 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unmatched"
 
 
-MIDDLEWARES = (correlate, explain)
+MIDDLEWARES = (probes_first, correlate, explain)
 """In the order in which a request meets them."""

@@ -5,19 +5,34 @@ OpenAPI is made from this table, so a route that is not here does not exist.
 
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Any
 
 from aiohttp.typedefs import Handler
 
 from control.flags.audit import AuditPage
 from control.health.probes import Probes
+from control.health.report import CheckReport
+from service import health_bodies as b
 from service import problems as p
 from service.auth import Access
 from service.bypass import MAX_TTL_S
 from service.changes import Changed, Waiting
-from service.handlers import app_status, control, docs, kinds, optimize
+from service.handlers import app_status, control, docs, health, kinds, optimize
 from service.handlers.jobs import EventsQuery, JobHandlers, JobList, JobView, ListQuery
+from service.health_pages import Page
 from service.routing import JSON, Answer, Route, ok
-from service.schemas import Event, JobResult, KindForm, Payload, Ready, Solution, Text, Up
+from service.schemas import (
+    Event,
+    JobResult,
+    KindForm,
+    NotReady,
+    Payload,
+    Ready,
+    ReadyQuery,
+    Solution,
+    Text,
+    Up,
+)
 from service.submission import MOST_AT_ONCE, Receipt, Receipts
 
 _SSE = "text/event-stream"
@@ -209,13 +224,62 @@ def _enveloped(envelope: type, access: Access) -> dict[int, Answer]:
 
 def _health(probes: Probes) -> tuple[Route, ...]:
     tag, anyone = "Health", Access.PUBLIC
-    ready = {200: Answer("Ready", {JSON: Ready}), 503: Answer("Not ready", {JSON: dict})}
+    ready = {200: Answer("Ready", {JSON: Ready}), 503: Answer("Not ready", {JSON: NotReady})}
+    detailed = {JSON: b.Detailed, health.HEALTH_JSON: b.HealthJson}
+    told = {200: Answer("Nothing required is down", detailed), 503: Answer("It is", detailed)}
     return (
         Route("GET", "/health", probes.health, anyone, tag, "Whether the process lives",
               ok(Up), slash=True),
         Route("GET", "/ready", probes.ready, anyone, tag, "Whether it can do its work",
-              ready, slash=True),
+              ready, query=ReadyQuery, slash=True),
+        Route("GET", "/ready/{check}", probes.ready_of, anyone, tag, "Whether one check passes",
+              ready, "Any check of `/health/detailed`, by name.", slash=True,
+              refusals=(p.NOT_FOUND,)),
+        Route("GET", "/health/detailed", health.detailed, anyone, tag, "Every check", told,
+              _SEEN, slash=True),
+        *(
+            Route("GET", path, health.of(page), anyone, tag, summary, _both(body), _SEEN,
+                  slash=True)
+            for path, page, body, summary in _HEALTH_PAGES
+        ),
+        *(
+            Route("GET", f"/api/system/health/{name}", health.of(page), anyone, "System health",
+                  summary, _both(b.enveloped(body)), _SEEN, slash=True)
+            for name, page, body, summary in _SYSTEM_PAGES
+        ),
     )  # fmt: skip
+
+
+_SEEN = (
+    "Everybody sees states; viewers, and callers from `DRAWBRIDGE_HEALTH_NETWORKS`, see classes of "
+    "errors, latencies and details too. Answered from memory."
+)
+_HEALTH_PAGES: tuple[tuple[str, Page, Any, str], ...] = (
+    ("/health/database", health.database_page, b.OneCheck, "PostgreSQL"),
+    ("/health/redis", health.redis_page, b.OneCheck, "Redis"),
+    ("/health/external", health.external_page, b.External, "Services of others"),
+    ("/api/v1/health/", health.v1_page, b.Health, "The whole, and the database"),
+    ("/api/v1/status/", health.v1_status_page, b.ServiceStatus, "The same, and what runs here"),
+    ("/api/v1/health/ready/", health.v1_ready_page, b.IsReady, "As `/ready`, in a word"),
+    ("/api/v1/health/live/", health.v1_live_page, b.IsAlive, "As `/health`, in a word"),
+)
+_SYSTEM_PAGES: tuple[tuple[str, Page, Any, str], ...] = (
+    ("", health.system_page, b.Overview, "The whole, and every check"),
+    ("simple", health.system_simple_page, b.Simple, "The whole in a word"),
+    ("detailed", health.system_detailed_page, b.Overview, "The same, and what runs here"),
+    ("readiness", health.system_readiness_page, b.Readiness, "As `/ready`"),
+    ("liveness", health.system_liveness_page, b.Liveness, "As `/health`"),
+    ("startup", health.system_startup_page, b.Startup, "Whether it has looked around once"),
+    ("database", health.system_database_page, CheckReport, "PostgreSQL"),
+    ("redis", health.system_redis_page, CheckReport, "Redis"),
+    ("external", health.system_external_page, b.Overview, "Services of others"),
+    ("resources", health.system_resources_page, CheckReport, "Memory, processors, disk, files"),
+    ("application", health.system_application_page, b.Application, "This instance"),
+)
+
+
+def _both(body: Any) -> dict[int, Answer]:
+    return {200: Answer("Well", {JSON: body}), 503: Answer("Not well", {JSON: body})}
 
 
 def _documentation() -> tuple[Route, ...]:

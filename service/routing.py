@@ -48,14 +48,15 @@ class Route:
     refusals: tuple[ProblemType, ...] = ()
     body_optional: bool = False
     slash: bool = False
-    """Whether the path is known with a trailing slash too."""
+    """Whether the path is known with and without a trailing slash."""
     around: Callable[[Handler], Handler] | None = None
     """What the guarded handler is wrapped in, where its errors have a form of their own."""
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The path in all its spellings."""
-        return (self.path, self.path + "/") if self.slash else (self.path,)
+        other = self.path.rstrip("/") if self.path.endswith("/") else self.path + "/"
+        return (self.path, other) if self.slash else (self.path,)
 
 
 def ok(kind: Any, meaning: str = "", *, status: int = 200, **headers: str) -> Mapping[int, Answer]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from control.health.report import CheckReport
 from worker.jobs.job import JobEvent
 
 Text = str
@@ -68,6 +69,29 @@ class Ready(msgspec.Struct):
     status: Literal["ready"]
     dependencies: dict[str, str]
     control_state: Literal["stale"] | UnsetType = UNSET
+    checks: dict[str, CheckReport] | UnsetType = UNSET
+
+
+class WhyNotReady(msgspec.Struct):
+    """``down: <why>`` for each dependency that is; ``reason`` while this instance stops."""
+
+    dependencies: dict[str, str]
+    reason: Literal["shutting_down"] | UnsetType = UNSET
+    control_state: Literal["stale"] | UnsetType = UNSET
+    checks: dict[str, CheckReport] | UnsetType = UNSET
+
+
+class NotReady(msgspec.Struct):
+    """It cannot do its work now."""
+
+    detail: WhyNotReady
+
+
+class ReadyQuery(msgspec.Struct):
+    """What to leave out, and whether to tell of every check."""
+
+    exclude: str | UnsetType = UNSET
+    verbose: bool | UnsetType = UNSET
 
 
 class ProblemDocument(msgspec.Struct):

@@ -13,9 +13,12 @@ from control.config import Config
 from control.errors import StoreUnavailable
 from control.flags.plane import open_plane
 from control.flags.presence import Presence
-from control.health import dependencies
+from control.health import dependencies, liveness
+from control.health import instance as instance_checks
 from control.health.engine import Engine
+from control.health.networks import ProbeNetworks
 from control.health.probes import Probes
+from control.health.watchdog import Watchdog
 from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.stores import redis
@@ -47,9 +50,21 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
     worker, clock, log = instance or ids.new_id(), SystemClock(), logs.get(__name__)
     known = kinds.load(config.jobs.modules)
     async with Lifespan() as life:
-        engine = Engine(await life.enter(dependencies.checks(config)), clock=clock)
+        watchdog = Watchdog(clock)
+        of_stores = await life.enter(dependencies.checks(config))
+        engine = Engine((*of_stores, *instance_checks.of_process(watchdog)), clock=clock)
         probes = Probes(engine, clock=clock)
         await life.enter(serving(_pages(probes), listening))
+        await life.enter(
+            liveness.served(
+                config.worker.host,
+                config.health.liveness_port,
+                alive=probes.alive,
+                watchdog=watchdog,
+                networks=ProbeNetworks(config.health.networks),
+            )
+        )
+        life.supervise("watchdog", watchdog.run())
         life.supervise("health checks", engine.run())
 
         commands = await _open(life, redis.client(config.redis.url))
@@ -64,6 +79,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             due=due, lost=lost,
         )  # fmt: skip
         subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
+        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
         scheduler = Scheduler(jobs, due)
         database = await life.enter(
             Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)

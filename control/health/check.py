@@ -9,6 +9,17 @@ from types import MappingProxyType
 Probe = Callable[[], Awaitable[Mapping[str, object]]]
 """Asks the thing itself. Returns details it learnt (never secrets); raises if the thing is down."""
 
+WARNING = "warning"
+"""The detail by which a probe that succeeds says, in a word, that not all is well."""
+
+
+class Down(Exception):
+    """A probe's own verdict, in a word or two that may be shown to anybody."""
+
+    def __init__(self, shown_as: str) -> None:
+        super().__init__(shown_as)
+        self.shown_as = shown_as
+
 
 class Importance(StrEnum):
     """What a failing check means for the whole."""
@@ -44,11 +55,15 @@ class Check:
     interval_s: float = 0.8
     """Pause after a success."""
     retry_s: float = 0.4
-    """Pause after a failure."""
+    """Pause after a failure, and while it is not settled yet (see ``fall`` and ``rise``)."""
+    fall: int = 1
+    """So many failures in a row turn what was well down."""
+    rise: int = 1
+    """So many successes in a row turn what was down well."""
 
     @property
     def stale_after_s(self) -> float:
-        """A success older than this proves nothing any more: its successor is overdue."""
+        """An answer older than this proves nothing any more: its successor is overdue."""
         return 1.1 * self.interval_s + self.timeout_s + 1.0
 
 
@@ -61,7 +76,7 @@ class Result:
     importance: Importance
     state: State = State.STARTING
     reason: str = ""
-    """Why it is down, in a word or two that may be shown to anybody."""
+    """Why the newest probe failed, in a word or two that may be shown to anybody."""
     at: datetime | None = None
     since: datetime | None = None
     """When the present state began."""
@@ -74,6 +89,11 @@ class Result:
         """The state as one may still believe it."""
         stale = self.state is State.OK and monotonic >= self.stale_from
         return State.UNKNOWN if stale else self.state
+
+    @property
+    def warning(self) -> str:
+        """What is about to go wrong with a thing that is well; ``""`` where nothing is."""
+        return str(self.details.get(WARNING, ""))
 
     def word_at(self, monotonic: float) -> str:
         """The result in a probe's body: ``ok``, ``starting`` or ``down: <reason>``."""

@@ -6,32 +6,56 @@ its cancellation makes them drop the connection, so that the next probe begins w
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
 
 import asyncpg
+from redis.exceptions import ResponseError
 
-from control import sql
+from control import keys, sql
 from control.config import Config, GraphSection
-from control.health.check import Check, Importance
+from control.health.check import WARNING, Check, Down, Importance
+from control.health.report import Memory, Pool, milliseconds
+from control.ids import new_id
 from control.stores import graph, postgres, redis
+
+REDIS, NEO4J, DATABASE = "redis", "neo4j", "database"
+"""The checks, named as :class:`control.errors.StoreUnavailable` names what is away."""
 
 READY = "ready"
 """The tag of the checks that decide on ``/ready``."""
 
+NEARLY_FULL = 0.95
+"""The share of a limit from which on there is a warning."""
+
 _DRIVER_LIMIT_S = 3.0
+_ECHO_MS = 10_000
+
+Occupancy = Callable[[], tuple[int, int, int]]
+"""How many connections a pool has in use, how many open, how many it may open at most."""
+
+
+class ReadBackDiffers(Exception):
+    """Redis took a value and gave another one back, or none."""
 
 
 @contextlib.asynccontextmanager
-async def checks(config: Config) -> AsyncIterator[Sequence[Check]]:
-    """The checks ``redis``, ``neo4j`` and ``database``; their connections are closed at the end."""
+async def checks(
+    config: Config, *, pool: Occupancy | None = None
+) -> AsyncIterator[Sequence[Check]]:
+    """The checks ``redis``, ``neo4j`` and ``database``; their connections are closed at the end.
+
+    ``pool`` is the occupancy of the application's connections, told beside the check of PostgreSQL.
+    """
     of_redis = RedisProbe(config.redis.url)
     of_graph = GraphProbe(config.graph)
-    of_database = DatabaseProbe(config.postgres.url)
+    of_database = DatabaseProbe(config.postgres.url, pool)
     try:
         yield (
-            Check("redis", of_redis.ask, frozenset({READY})),
-            Check("neo4j", of_graph.ask, frozenset({READY})),
-            Check("database", of_database.ask, importance=Importance.DEGRADING),
+            Check(REDIS, of_redis.ask, frozenset({READY})),
+            Check(NEO4J, of_graph.ask, frozenset({READY})),
+            Check(DATABASE, of_database.ask, importance=Importance.DEGRADING),
         )
     finally:
         of_database.close()
@@ -39,19 +63,55 @@ async def checks(config: Config) -> AsyncIterator[Sequence[Check]]:
 
 
 class RedisProbe:
-    """PING."""
+    """PING, and a value written and read back: a full Redis or a read-only one answers PING too."""
 
     def __init__(self, url: str) -> None:
         self._client = redis.client(url, timeout_s=_DRIVER_LIMIT_S, retries=0)
+        self._key = keys.echo(new_id())
 
     async def ask(self) -> Mapping[str, object]:
-        """Raises redis-py's errors."""
-        await self._client.ping()
-        return {}
+        """Raises redis-py's errors, and :class:`ReadBackDiffers`."""
+        nonce, began = new_id(), time.monotonic()
+        pipe = self._client.pipeline(transaction=False)
+        pipe.ping()
+        pipe.set(self._key, nonce, px=_ECHO_MS)
+        pipe.get(self._key)
+        pipe.info("memory")
+        pipe.info("replication")
+        *needed, memory, replication = await pipe.execute(raise_on_error=False)
+        took_s = time.monotonic() - began
+        for answer in needed:
+            if isinstance(answer, Exception):
+                raise _named(answer)
+        if needed[-1] != nonce.encode():
+            raise ReadBackDiffers
+        return {"round_trip_ms": milliseconds(took_s), **_of_server(memory, replication)}
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+def _named(error: Exception) -> Exception:
+    """``error``, or what it means where redis-py has no class for it."""
+    why = redis.outage(error) if type(error) is ResponseError else None
+    return error if why is None else Down(why)
+
+
+def _of_server(memory: Any, replication: Any) -> dict[str, object]:
+    """What INFO tells, where the server lets us ask for it."""
+    told: dict[str, object] = {}
+    if isinstance(memory, dict):
+        used, most = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
+        percent = round(100 * used / most, 1) if most else None
+        told["memory"] = Memory(used, most, percent)
+        told["policy"] = str(memory.get("maxmemory_policy", ""))
+        if percent is not None and percent >= 100 * NEARLY_FULL:
+            told[WARNING] = "MemoryNearlyFull"
+    if isinstance(replication, dict):
+        told["role"] = str(replication.get("role", ""))
+        told["replicas"] = int(replication.get("connected_slaves", 0))
+    return told
 
 
 class GraphProbe:
@@ -76,8 +136,9 @@ class GraphProbe:
 class DatabaseProbe:
     """One query on a connection that is kept, and replaced when it fails."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool: Occupancy | None = None) -> None:
         self._url = url
+        self._pool = pool
         self._query = sql.queries("health")["probe"]
         self._kept: asyncpg.Connection | None = None
 
@@ -89,13 +150,27 @@ class DatabaseProbe:
                 self._url, connect_s=_DRIVER_LIMIT_S, query_s=_DRIVER_LIMIT_S
             )
         try:
-            in_recovery = await connection.fetchval(self._query)
+            row = await connection.fetchrow(self._query)
         except BaseException:
             connection.terminate()
             raise
+        assert row is not None  # noqa: S101 - SELECT without FROM
         self.close()
         self._kept = connection
-        return {"in_recovery": in_recovery}
+        told: dict[str, object] = dict(row)
+        if self._pool is not None:
+            told["pool"] = Pool(*self._pool())
+        return told | self._warned(told)
+
+    def _warned(self, told: Mapping[str, Any]) -> dict[str, object]:
+        pool: Pool | None = told.get("pool")
+        if told["in_recovery"]:
+            return {WARNING: "ReadOnlyStandby"}
+        if told["connections"] >= NEARLY_FULL * told["max_connections"]:
+            return {WARNING: "ConnectionsNearlyUsedUp"}
+        if pool is not None and pool.in_use >= pool.max:
+            return {WARNING: "PoolExhausted"}
+        return {}
 
     def close(self) -> None:
         """Drop the connection at once."""

@@ -53,6 +53,25 @@ class Engine:
         """Probe ``name`` at once: real traffic has just seen it fail, or come back."""
         self._loops[name].woken.set()
 
+    def suspect(self, name: str) -> None:
+        """Real traffic has just seen ``name`` fail: probe it at once, if it is believed well.
+
+        What is known to be down is probed often enough. A name without a check means nothing.
+        """
+        loop = self._loops.get(name)
+        if loop is not None and loop.result.state is State.OK:
+            loop.woken.set()
+
+    async def refresh(self, *names: str) -> Snapshot:
+        """What is found now: the newest results once ``names`` (none: all) were probed again.
+
+        Whoever asks while a probe is under way shares it. Returns without the result of a probe
+        that is overdue, so after the longest ``timeout_s`` and a little at the latest.
+        """
+        loops = [self._loops[name] for name in names or self._loops]
+        await asyncio.gather(*(loop.refreshed() for loop in loops))
+        return self._snapshot
+
     async def run(self) -> None:
         """Probe until cancelled. A bug in a loop ends this with that error, never silently."""
         async with asyncio.TaskGroup() as group:
@@ -74,12 +93,26 @@ class _Loop:
         self._publish = publish
         self._clock = clock
         self._abandoned: _Task | None = None
+        self._against = 0
+        """How many results in a row contradict the present state."""
+        self._probing = False
+        self._judged = asyncio.Event()
+        """Set with the next result; each result has an event of its own."""
         self._log = logs.get(__name__)
+
+    async def refreshed(self) -> None:
+        """Wait for the result of the probe under way, or of one more."""
+        if not self._probing:
+            self.woken.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAKE_GAP_S + self._check.timeout_s + CANCEL_S):
+                await self._judged.wait()
 
     async def run(self) -> None:
         try:
             while True:
                 self.woken.clear()
+                self._probing = True
                 await self._probe()
                 await self._pause()
         finally:
@@ -93,6 +126,7 @@ class _Loop:
         task.add_done_callback(_retrieve)
         try:
             await asyncio.wait({task}, timeout=self._check.timeout_s)
+            self._probing = False
             self._judge(task, began)
         finally:  # also when this loop itself is cancelled in the middle of a probe
             if not task.done():
@@ -131,8 +165,8 @@ class _Loop:
 
     async def _pause(self) -> None:
         await asyncio.sleep(WAKE_GAP_S)
-        ok = self.result.state is State.OK
-        pause_s = self._check.interval_s if ok else self._check.retry_s
+        settled = self.result.state is State.OK and self._against == 0
+        pause_s = self._check.interval_s if settled else self._check.retry_s
         varied_s = pause_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(varied_s - WAKE_GAP_S):
@@ -149,7 +183,10 @@ class _Loop:
     ) -> None:
         """Make this the newest result; a change of state is logged, with the full reason, once."""
         ended, now, before = self._clock.monotonic(), self._clock.now(), self.result
+        found, state = state, self._settled(state)
         changed = state is not before.state
+        if state is State.OK and found is not State.OK:
+            details = before.details
         self.result = Result(
             name=before.name,
             tags=before.tags,
@@ -163,6 +200,8 @@ class _Loop:
             details=MappingProxyType(dict(details or {})),
         )
         self._publish(self.result)
+        self._judged.set()
+        self._judged = asyncio.Event()
         if not changed:
             return
         lasted_s = round((now - before.since).total_seconds(), 3) if before.since else None
@@ -171,6 +210,16 @@ class _Loop:
         else:
             told = f"{type(error).__name__}: {error}"[:_LOGGED_CHARACTERS] if error else None
             self._log.warning("health check fails", check=before.name, reason=why, error=told)
+
+    def _settled(self, found: State) -> State:
+        """The state after one more probe found this: the old one until enough have agreed."""
+        held = self.result.state
+        needed = {State.OK: self._check.fall, State.DOWN: self._check.rise}.get(held, 1)
+        self._against = 0 if found is held else self._against + 1
+        if self._against < needed:
+            return held
+        self._against = 0
+        return found
 
 
 def _retrieve(task: _Task) -> None:

@@ -4,6 +4,7 @@ import re
 import socket
 
 from control.errors import StoreUnavailable
+from control.health.check import Down
 
 _SPELLED: dict[str, str] = {
     "AuthError": "AuthenticationFailed",
@@ -26,6 +27,8 @@ def reason(error: BaseException) -> str:
     """
     if isinstance(error, StoreUnavailable):
         return error.reason
+    if isinstance(error, Down):
+        return error.shown_as
     told: BaseException | None = error
     seen: set[int] = set()
     while told is not None and id(told) not in seen:

@@ -22,6 +22,7 @@ def test_what_the_code_builds_is_listed() -> None:
     built += [keys.queue(lane, name) for lane in keys.LANES for name in keys.QUEUES]
     built += [keys.bell(lane) for lane in keys.LANES]
     built += [keys.LEASES, keys.REPORTS, keys.BEGAN, keys.status("f"), keys.debounce("f")]
+    built += [keys.echo("i"), keys.turn("s"), keys.seen("s")]
     built += [keys.command("ID", "attempt"), keys.command("ID", "attempt") + ":told"]
     assert [key for key in built if not keys.is_listed(key)] == []
     assert not keys.is_listed("drawbridge:{jobs}:surprise")

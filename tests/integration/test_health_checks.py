@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import pytest
@@ -28,6 +28,7 @@ from control.health.engine import JITTER, Engine
 from control.health.probes import Probes
 from control.stores.graph import Graph
 from tests.conftest import LiveStores
+from tests.links import linked
 
 SHOWS_S = 3.0 + 0.3
 """The contract's deadline and what a busy machine may add."""
@@ -109,95 +110,14 @@ async def watched(stores: LiveStores) -> AsyncIterator[Watched]:
         yield found
 
 
-Upstream = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
-
-
-class Link:
-    """A TCP link to a store that can become half-open: it swallows every byte, closes nothing.
-
-    What was swallowed is lost; once healed, only new connections work.
-    """
-
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._poisoned: set[asyncio.StreamWriter] = set()
-        self._open: set[asyncio.StreamWriter] = set()
-        self.swallows = False
-        self.port = 0
-
-    async def __aenter__(self) -> "Link":
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for writer in self._open:
-            writer.transport.abort()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def half_open(self) -> None:
-        self.swallows = True
-        self._poisoned |= self._open
-
-    def heal(self) -> None:
-        self.swallows = False
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        there, back = await self._upstream()
-        self._open |= {writer, back}
-        if self.swallows:
-            self._poisoned |= {writer, back}
-        try:
-            await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
-        finally:
-            for end in (writer, back):
-                end.transport.abort()
-                self._open.discard(end)
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await source.read(65536):
-                if sink not in self._poisoned:
-                    sink.write(data)
-                    await sink.drain()
-            sink.transport.abort()
-
-
-@contextlib.asynccontextmanager
-async def linked(stores: LiveStores, name: str) -> AsyncIterator[tuple[Link, Config]]:
-    """A link to one store, and the configuration that goes through it."""
-    config = stores.config
-    url = {"redis": config.redis.url, "neo4j": config.graph.uri, "database": config.postgres.url}
-    parts = urlsplit(url[name])
-    if name == "neo4j":
-        link = Link(lambda: asyncio.open_connection(parts.hostname, parts.port))
-    elif name == "redis":
-        link = Link(lambda: asyncio.open_unix_connection(parts.path))
-    else:
-        socket = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432"
-        link = Link(lambda: asyncio.open_unix_connection(socket))
-    async with link:
-        through = f"127.0.0.1:{link.port}"
-        if name == "neo4j":
-            config = replace(config, graph=replace(config.graph, uri=f"bolt://{through}"))
-        elif name == "redis":
-            user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
-            config = replace(config, redis=replace(config.redis, url=f"redis://{user}{through}"))
-        else:
-            address = f"postgresql://{parts.username}:{parts.password}@{through}{parts.path}"
-            config = replace(config, postgres=replace(config.postgres, url=address))
-        yield link, config
-
-
 async def test_all_well(watched: Watched) -> None:
     assert await watched.ready() == (200, {"redis": "ok", "neo4j": "ok"})
     details = {name: dict(r.details) for name, r in watched.engine.snapshot.results.items()}
-    assert details["database"] == {"in_recovery": False}
+    database = details["database"]
+    assert database["in_recovery"] is False
+    assert 1 <= database["connections"] < database["max_connections"]
+    assert details["redis"].keys() == {"round_trip_ms", "memory", "policy", "role", "replicas"}
+    assert details["redis"]["role"] == "master"
     assert "Neo4j" in str(details["neo4j"]["server"])
 
 
@@ -296,15 +216,14 @@ async def test_a_wrong_password_of_redis(stores: LiveStores) -> None:
         linked(stores, "redis") as (link, config),
         Redis.from_url(stores.addresses.redis_url) as admin,
     ):
-        await admin.acl_setuser("probe", enabled=True, passwords=["+right"], commands=["+ping"])
+        may = {"commands": ["+ping", "+set", "+get"], "keys": ["drawbridge:{health}:*"]}
+        await admin.acl_setuser("probe", enabled=True, passwords=["+right"], **may)
         url = f"redis://probe:{WRONG}@127.0.0.1:{link.port}"
         try:
             with capture_logs() as logs:
                 async with watching(replace(config, redis=replace(config.redis, url=url))) as seen:
                     assert await seen.turns_down("redis") == "down: AuthenticationFailed"
-                    await admin.acl_setuser(
-                        "probe", enabled=True, passwords=[f"+{WRONG}"], commands=["+ping"]
-                    )
+                    await admin.acl_setuser("probe", enabled=True, passwords=[f"+{WRONG}"], **may)
                     await seen.recovers("redis")
         finally:
             await admin.acl_deluser("probe")

@@ -140,7 +140,9 @@ async def test_the_description_covers_every_route(api) -> None:
         document = msgspec.json.decode(await response.read())
     assert document["openapi"].startswith("3.1")
     described = {
-        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
+        (method.upper(), path.rstrip("/"))
+        for path, methods in document["paths"].items()
+        for method in methods
     }
     served_routes = {
         (route.method, route.resource.canonical.rstrip("/").replace("{kind}", "optimize"))

@@ -1,0 +1,1 @@
+"""Drawbridge's job engine beside other job engines on Redis, measured in one run."""

@@ -1,0 +1,64 @@
+"""Drawbridge, from the checkout that PYTHONPATH names; the worker takes this module's kind."""
+
+import asyncio
+import os
+from contextlib import aclosing
+from typing import Any
+
+import noop
+
+from control import keys
+from control.config import Config
+from control.ids import new_id
+from control.stores import redis
+from worker.jobs.job import JobState, NewJob, Spec
+from worker.jobs.kinds import job
+from worker.jobs.manager import JobStateManager
+
+KIND = "noop"
+
+
+@job(KIND)
+async def run(_context: Any, payload: Any) -> int:
+    """The job."""
+    return noop.run(payload)
+
+
+class Client:
+    """Submits with ``create_job``, as the service does."""
+
+    async def open(self) -> None:
+        """Connect."""
+        self._redis = redis.client(os.environ["REDIS_URL"])
+        section = Config().jobs
+        self._jobs = JobStateManager(
+            self._redis, result_ttl_s=section.result_ttl_s, lease_s=section.lease_s
+        )
+
+    async def close(self) -> None:
+        """Disconnect."""
+        async with aclosing(self._redis):
+            pass
+
+    async def submit(self, slot: int) -> str:
+        """One job."""
+        spec = Spec(kind=KIND, correlation_id="bench")
+        made = await self._jobs.create_job(NewJob(run_id=new_id(), spec=spec, payload=b"%d" % slot))
+        return made.run_id
+
+    async def submit_many(self, count: int) -> list[str]:
+        """Calls at once: they share their round trips."""
+        return await asyncio.gather(*(self.submit(noop.UNMARKED) for _ in range(count)))
+
+    async def finished(self, handles: list[str]) -> int:
+        """By the queue, which a job leaves in the step that stores its result."""
+        left: int = await self._redis.xlen(keys.queue("io", "normal"))
+        return len(handles) - left
+
+    async def result(self, handle: str) -> int | None:
+        """As it is stored."""
+        record = await self._jobs.get_job(handle)
+        if record is None or record.status is not JobState.COMPLETED:
+            return None
+        stored = await self._jobs.get_result(handle)
+        return None if stored is None else int(stored)

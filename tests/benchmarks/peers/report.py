@@ -1,0 +1,171 @@
+"""What was found, as Markdown for people and as JSON for machines."""
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.peers import chart
+from tests.benchmarks.peers.benchmark import Benchmark, Findings
+
+Row = dict[str, Any]
+
+
+def write(done: Benchmark, folder: Path, *, quick: bool) -> str:
+    """Write the three files; the text of the Markdown."""
+    rows = [summary(found) for found in done.findings]
+    rows.sort(key=lambda row: -(row["drained"] or 0))
+    text = markdown(rows, done, quick=quick)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.md").write_text(text)
+    (folder / "results.svg").write_text(chart.svg(rows, _caption(done)))
+    raw = {
+        "about": done.about,
+        "rounds": done.rounds,
+        "quick": quick,
+        "summary": rows,
+        "engines": [_raw(found) for found in done.findings],
+    }
+    (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+    return text
+
+
+def summary(found: Findings) -> Row:
+    """One line of the table; ``None`` where nothing is known. Rates a second, times in ms."""
+    took_ms = [ms for turn in found.turns for ms in turn["pickup"]["took_ms"]]
+    commands = (found.pace or {}).get("commands")
+    return {
+        "title": found.subject.title,
+        "own": found.subject.checkout is not None,
+        "version": found.version,
+        "turns": len(found.turns),
+        "jobs": _median(found, lambda turn: turn["drained"]["count"]),
+        "drained": _median(found, lambda turn: turn["drained"]["per_second"]),
+        "one_by_one": _median(found, lambda turn: turn["one_by_one"]["per_second"]),
+        "bulk": _median(found, lambda turn: turn["bulk"]["per_second"]),
+        "pickup_p50": percentile(took_ms, 50),
+        "pickup_p99": percentile(took_ms, 99),
+        "commands": commands and commands["submit"] + commands["work"],
+        "commands_bulk": commands and commands["submit_bulk"] + commands["work"],
+        "scripted": commands and commands["scripted"],
+        "idle": _median(found, lambda turn: turn["idle"]["sent_per_second"]),
+        "cpu_us": commands and commands["cpu_us"],
+        "memory_mb": _median(found, lambda turn: turn["memory_mb"]),
+        "failures": found.failures,
+    }
+
+
+def percentile(values: Sequence[float], of_hundred: int) -> float | None:
+    """The smallest value that at least so many percent do not exceed."""
+    if not values:
+        return None
+    return sorted(values)[math.ceil(len(values) * of_hundred / 100) - 1]
+
+
+def _median(found: Findings, figure: Callable[[Row], float | None]) -> float | None:
+    values = [value for turn in found.turns if (value := figure(turn)) is not None]
+    return statistics.median(values) if values else None
+
+
+def markdown(rows: Sequence[Row], done: Benchmark, *, quick: bool) -> str:
+    """The tables and what they were measured on."""
+    head = (
+        "Engine", "Drained/s", "Enqueued/s one by one", "Enqueued/s in bulk", "Pickup p50 ms",
+        "Pickup p99 ms", "Redis commands a job", "Idle commands/s",
+        "Worker CPU µs a job", "Worker MB",
+    )  # fmt: skip
+    body = [_cells(row) for row in rows]
+    tuned = sorted(done.findings, key=lambda found: found.subject.title.lower())
+    parts = [
+        _table(head, body),
+        _about(done, quick=quick),
+        _table(
+            ("Engine", "Version", "Settings (the default in brackets)"),
+            [(f.subject.title, f.version, f.subject.tuning) for f in tuned],
+            right=0,
+        ),
+    ]
+    if failed := [f"- {row['title']}: {said}" for row in rows for said in row["failures"]]:
+        parts.append("Failed:\n\n" + "\n".join(failed))
+    if missed := [line for found in done.findings for line in _missed(found)]:
+        parts.append("Results that were not there once all jobs had ended:\n\n" + "\n".join(missed))
+    return "\n\n".join(parts) + "\n"
+
+
+def _missed(found: Findings) -> list[str]:
+    """One line where a look at some results of each turn did not find them all."""
+    turns = found.turns if found.pace in found.turns else [found.pace, *found.turns]
+    checks = [turn["checked"] for turn in turns if turn]
+    of, right = sum(check["of"] for check in checks), sum(check["right"] for check in checks)
+    return [f"- {found.subject.title}: {of - right:,} of {of:,} looked at"] if right < of else []
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    title = f"**{row['title']}**" if row["own"] else row["title"]
+    if not row["turns"]:
+        return (title, "failed", *("—",) * 8)
+    commands = _number(row["commands"], 2)
+    if row["scripted"] and row["scripted"] >= 0.05:
+        commands += f" (+ {_number(row['scripted'], 1)} in scripts)"
+    return (
+        title, _number(row["drained"]), _number(row["one_by_one"]), _number(row["bulk"]),
+        _number(row["pickup_p50"], 2), _number(row["pickup_p99"], 2), commands,
+        _number(row["idle"], 1), _number(row["cpu_us"]), _number(row["memory_mb"]),
+    )  # fmt: skip
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return "—" if value is None else f"{value:,.{digits}f}"
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, right: int = 1) -> str:
+    """``right`` set: all columns but the first are of numbers."""
+    rule = ["---", *(["---:" if right else "---"] * (len(head) - 1))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body))
+
+
+def _caption(done: Benchmark) -> str:
+    about = done.about
+    return (
+        f"{about['date']} · {about['cores']} cores, {about['processor']} · {about['python']} · "
+        f"{about['redis']} · {_basis(done)}"
+    )
+
+
+def _basis(done: Benchmark) -> str:
+    return f"medians of {done.rounds} rounds" if done.rounds else "one turn each"
+
+
+def _about(done: Benchmark, *, quick: bool) -> str:
+    about = done.about
+    lines = [
+        f"Measured {about['date']} on {about['cores']} cores ({about['processor']}, "
+        f"{about['memory_gb']} GB), {about['kernel']} {about['machine']}, {about['python']}, "
+        f"{about['redis']} over loopback TCP with an append-only file synced each second. "
+        f"Load of the machine before and after: {about['load_before']} and "
+        f"{about['load_after']}.",
+        f"{_basis(done).capitalize()}, all engines in one run, in random order within a round; "
+        "pickup over all samples; commands and processor time from a first turn. One worker "
+        "process each. The job does nothing; its result and status are stored.",
+        "Drained: as many jobs as the engine does in some seconds, from the first to the last "
+        "stored result. Pickup: from the call that submits to the job's start, on an idle worker. "
+        "Commands: to submit one job alone and to work it off a backlog, as clients send them.",
+    ]
+    if quick:
+        lines.append("This was the quick run: one short turn each, to see that it works.")
+    return "\n\n".join(lines)
+
+
+def _raw(found: Findings) -> Row:
+    return {
+        "name": found.subject.name,
+        "title": found.subject.title,
+        "version": found.version,
+        "tuning": found.subject.tuning,
+        "worker": found.subject.worker,
+        "pace": found.pace,
+        "turns": found.turns,
+        "failures": found.failures,
+    }

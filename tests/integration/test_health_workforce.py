@@ -1,0 +1,40 @@
+"""The check `workers`: leases, what waits, and for how long."""
+
+import pytest
+from redis.asyncio import Redis
+
+from control import keys
+from tests.faults.conftest import Jobs
+from worker.jobs.workforce import NoWorkers, WorkforceProbe
+
+
+@pytest.fixture
+def probe(redis: Redis) -> WorkforceProbe:
+    return WorkforceProbe(redis)
+
+
+async def test_without_a_worker_nobody_would_run_a_job(redis: Redis, probe: WorkforceProbe) -> None:
+    with pytest.raises(NoWorkers):
+        await probe.ask()
+    await redis.zadd(keys.WORKERS, {"dead": 1})
+    with pytest.raises(NoWorkers):
+        await probe.ask()
+
+
+async def test_jobs_that_wait_and_jobs_that_run(redis: Redis, probe: WorkforceProbe) -> None:
+    jobs = Jobs(redis)
+    await jobs.state.heartbeat("hand", [], join=True)
+    idle = {"live": 1, "waiting": {"cpu": 0, "io": 0}, "oldest_waiting_s": None}
+    assert await probe.ask() == idle
+    for priority in ("high", "normal", "low"):
+        await jobs.submit("echo", priority=priority)
+    told = await probe.ask()
+    assert told["waiting"] == {"cpu": 0, "io": 3}
+    assert 0 <= told["oldest_waiting_s"] < 60
+    first, *_ = await jobs.state.claim("hand", "io", 1)
+    told = await probe.ask()
+    assert told["waiting"] == {"cpu": 0, "io": 2}
+    await jobs.state.requeue([(first.run_id, first.token, None)], drained=False)
+    assert (await probe.ask())["waiting"] == {"cpu": 0, "io": 3}
+    await jobs.state.claim("hand", "io", 10)
+    assert await probe.ask() == idle
