@@ -27,6 +27,9 @@ RETURNED = "returned"
 
 QUEUES = (RETURNED, *PRIORITIES)
 
+LISTED = ("scheduled", "failed", "cancelled")
+"""The statuses that are rare enough to have listings of their own."""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -152,34 +155,25 @@ INVENTORY = (
         "kinds that were ever submitted",
     ),
     Key(
+        JOBS + "index:<kind>",
+        "zset",
+        "member until the job's record has expired, and a minute at most",
+        "worker.jobs",
+        "run ids of a kind, in the order of their making",
+    ),
+    Key(
         JOBS + "index:<kind>:<status>",
         "zset",
-        "member until the job's record expires",
+        "member while in this status; as above after the end",
         "worker.jobs",
-        "run ids by kind and status, in the order of their making",
-    ),
-    Key(JOBS + "job:<run_id>", "hash", "result TTL after the end", "worker.jobs", "the record"),
-    Key(
-        JOBS + "job:<run_id>:payload",
-        "string",
-        "until completed or cancelled; else result TTL",
-        "worker.jobs",
-        "what the kind's function gets",
-    ),
-    Key(JOBS + "job:<run_id>:result", "string", "result TTL", "worker.jobs", "what it returned"),
-    Key(
-        JOBS + "job:<run_id>:checkpoint",
-        "string",
-        "until the job ends",
-        "worker.jobs",
-        "where an interrupted run may go on",
+        "those that are scheduled, failed or cancelled",
     ),
     Key(
-        JOBS + "job:<run_id>:events",
-        "list",
-        "result TTL after the end; about 256 entries",
+        JOBS + "job:<run_id>",
+        "hash",
+        "result TTL after the end",
         "worker.jobs",
-        "status, progress and end, for event streams",
+        "a job: what was asked for, its state, progress, checkpoint and result",
     ),
     Key(
         JOBS + "idem:<digest>",
@@ -202,14 +196,14 @@ def bell(lane: str) -> str:
     return f"{JOBS}bell:{lane}"
 
 
-def index(kind: str, status: str) -> str:
-    """The sorted set of a kind's jobs in one status."""
-    return f"{JOBS}index:{kind}:{status}"
+def index(kind: str, status: str | None = None) -> str:
+    """The sorted set of a kind's jobs; of those in one of the statuses in :data:`LISTED`."""
+    return f"{JOBS}index:{kind}:{status}" if status else f"{JOBS}index:{kind}"
 
 
-def job(run_id: str, part: str = "") -> str:
-    """A job's record, or a part of it: ``payload``, ``result``, ``checkpoint``, ``events``."""
-    return f"{JOBS}job:{run_id}:{part}" if part else f"{JOBS}job:{run_id}"
+def job(run_id: str) -> str:
+    """All that is stored of a job."""
+    return f"{JOBS}job:{run_id}"
 
 
 FLAGS = JOBS + "flags"
@@ -269,7 +263,7 @@ def seen(service: str) -> str:
 
 
 def events_channel(run_id: str) -> str:
-    """Carries each event of one job as ``number LF type LF data``."""
+    """Carries each event of one job that is followed as ``revision LF type LF data``."""
     return f"{JOBS}job:{run_id}:events"
 
 

@@ -17,7 +17,7 @@ from service import auth, deadline, inputs, problems
 from service.appkeys import JOBS, REQUEST_ID
 from service.handlers.jobs import JobHandlers, Links, answer
 from service.problems import Problem
-from worker.jobs.job import Accepted, JobRecord, JobState, NewJob, Spec, priority_name
+from worker.jobs.job import Accepted, JobState, NewJob, Spec, priority_name
 from worker.jobs.kinds import Kind
 from worker.jobs.manager import JobStateManager
 
@@ -111,7 +111,7 @@ async def submit(request: web.Request, family: JobHandlers, one: Asked) -> web.R
     new = _new_job(one, key, digest)
     async with deadline.redis(sending=len(one.payload)):
         accepted = await jobs.create_job(new)
-        receipt = await _receipt(jobs, family, accepted)
+    receipt = _receipt(family, accepted)
     location = f"{family.path}/{receipt.run_id}"
     return answer(receipt, 202 if accepted.created else 200, Location=location)
 
@@ -140,8 +140,7 @@ async def submit_all(
     accepted = [end for end in ends if isinstance(end, Accepted)]
     if len(accepted) < len(ends):
         raise _half_done(new, ends)
-    async with deadline.redis():
-        receipts = Receipts([await _receipt(jobs, family, each) for each in accepted])
+    receipts = Receipts([_receipt(family, each) for each in accepted])
     return answer(receipts, 202 if any(each.created for each in accepted) else 200)
 
 
@@ -183,23 +182,14 @@ def _half_done(new: Sequence[NewJob], ends: Sequence[Accepted | Exception]) -> E
     return Problem(problem.type, detail, members, problem.headers, problem.status)
 
 
-async def _receipt(jobs: JobStateManager, family: JobHandlers, accepted: Accepted) -> Receipt:
-    record = await jobs.get_job(accepted.run_id)
-    if record is None:
-        raise RuntimeError("a job was accepted and has no record")
+def _receipt(family: JobHandlers, accepted: Accepted) -> Receipt:
     return Receipt(
-        record.run_id,
-        _first_status(record) if accepted.created else record.status,
-        record.correlation_id,
-        record.submitted_at,
-        family.links(record.run_id),
+        accepted.run_id,
+        accepted.status,
+        accepted.correlation_id,
+        accepted.submitted_at,
+        family.links(accepted.run_id),
     )
-
-
-def _first_status(record: JobRecord) -> JobState:
-    """What the job was accepted as; an idle worker may have claimed it since."""
-    waits = record.run_at is not None and record.run_at > record.submitted_at
-    return JobState.SCHEDULED if waits else JobState.QUEUED
 
 
 def _new_job(one: Asked, key: str | None, digest: str) -> NewJob:

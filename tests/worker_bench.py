@@ -26,6 +26,7 @@ from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
 
 SLOTS = 8
+_NORMAL, _RETURNED = keys.queue("io", "normal"), keys.queue("io", "returned")
 
 
 class Watched(JobStateManager):
@@ -145,6 +146,11 @@ class Bench:
     async def phase(self, phase: Phase) -> None:
         """Wait until the worker is in this phase."""
         await wait_until(lambda: self.drain.phase is phase)
+
+    async def held(self) -> int:
+        """How many jobs are claimed, by Redis's account."""
+        groups = [await self.redis.xinfo_groups(q) for q in (_NORMAL, _RETURNED)]
+        return sum(group["pending"] for found in groups for group in found)
 
     async def nobody_listens(self) -> bool:
         """Whether no blocking read is under way."""

@@ -34,6 +34,7 @@ from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
 from worker.rescuer import Rescuer
 from worker.scheduler import Scheduler
+from worker.trimmer import Trimmer
 
 _DATABASE_S = 1.4
 """A connection and a query together stay below the three seconds after which state is stale."""
@@ -102,6 +103,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             ("subscriber", subscriber.run()),
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
+            ("trimmer", Trimmer(jobs).run()),
         ):
             life.supervise(name, work)
         for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):

@@ -2,17 +2,17 @@
 none to claim: a blocking read, so an idle worker sends one command every few seconds."""
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ResponseError
 
 from control import cancelling, keys, logs
 from control.backoff import Backoff
 from control.clock import Clock
 from control.errors import BridgeUp, ControlStateStale, StoreUnavailable
+from control.stores.wire import Wire
 from worker.drain import Drain
 from worker.executor import Executor
 from worker.jobs.errors import WorkerLost
@@ -27,7 +27,11 @@ MOST_AT_ONCE = 128
 
 
 class Consumer:
-    """One lane of one worker. ``bell`` is a client for this consumer's blocking reads alone."""
+    """One lane of one worker. ``bell`` is a client for this consumer's blocking reads alone.
+
+    It claims for free slots only, so no job waits in a worker that is busy while another is idle;
+    and for half of the slots at a time, so that the next jobs come while these run.
+    """
 
     def __init__(
         self,
@@ -43,36 +47,57 @@ class Consumer:
         clock: Clock,
     ) -> None:
         self._lane = lane
+        self._slots = slots
+        self._most = min(MOST_AT_ONCE, (slots + 1) // 2)
         self._worker = worker
         self._jobs = jobs
         self._executor = executor
         self._lease = lease
         self._drain = drain
-        self._bell: Any = bell
+        self._bell = Wire(bell)
+        self._listening = False
         self._ramp = Ramp(slots, clock)
+        self._changed = asyncio.Event()
+        """Set when runs have begun or ended, or the drain's phase has changed."""
         self._missed = False
         """Whether jobs may have been assigned in an answer that never came."""
         self._pause = Backoff()
         self._log = logs.get(__name__)
         drain.on_resume(self._resume)
+        drain.on_progress(self._look_up)
 
     async def run(self) -> None:
         """Claim for ever, whenever the drain lets it."""
-        while True:
-            if self._drain.shut.is_set():
-                await self._sit_out()
-            elif not self._lease.held.is_set():
-                await self._unless_turned(self._lease.held.wait())
-            elif not self._drain.admits:
-                await self._unless_turned(self._pause.wait())
-            elif (free := self._ramp.open - self._executor.count(self._lane)) <= 0:
-                await self._unless_turned(self._room())
-            elif not await self._claim(min(free, MOST_AT_ONCE)):
-                await self._unless_turned(self._listen())
+        try:
+            while True:
+                if self._drain.shut.is_set():
+                    await self._sit_out()
+                elif not self._lease.held.is_set():
+                    await self._unless_turned(self._lease.held.wait())
+                elif not self._drain.admits:
+                    await self._unless_turned(self._pause.wait())
+                elif (free := self._free) <= 0:
+                    await self._room()
+                elif not await self._claim(min(free, self._most)):
+                    await self._listen()
+        finally:
+            await self._bell.close()
+
+    @property
+    def _free(self) -> int:
+        """Slots that are free; none while Redis takes outcomes more slowly than it gives jobs."""
+        if self._executor.unsent > self._slots:
+            return 0
+        return self._ramp.open - self._executor.count(self._lane)
 
     def _resume(self) -> None:
         self._ramp.begin(self._executor.count(self._lane))
         self._pause.reset()
+
+    def _look_up(self) -> None:
+        self._changed.set()
+        if self._listening and self._drain.shut.is_set():
+            self._bell.drop()
 
     async def _sit_out(self) -> None:
         """Give back what was assigned but never arrived, then wait until work goes on."""
@@ -82,17 +107,15 @@ class Consumer:
             await self._drain.open.wait()
 
     async def _claim(self, count: int) -> bool:
-        """Claim and start up to ``count`` jobs; false where there are none, as far as we know."""
+        """Claim and start up to ``count`` jobs; false where no more wait."""
         try:
             with self._drain.claim():
                 found = await self._take(count)
         except BridgeUp:
             pass  # Redis is ahead of what we were told: the news is on its way
-        except ControlStateStale as error:
+        except (ControlStateStale, StoreUnavailable, WorkerLost) as error:
             self._log.info("cannot claim", lane=self._lane, reason=str(error))
-        except (StoreUnavailable, WorkerLost) as error:
-            self._log.info("cannot claim", lane=self._lane, reason=str(error))
-            self._missed = True
+            self._missed = self._missed or not isinstance(error, ControlStateStale)
         else:
             self._missed = False
             self._pause.reset()
@@ -106,7 +129,7 @@ class Consumer:
         if self._drain.admits:
             for claim in claims:
                 self._executor.start(claim)
-            return bool(claims)
+            return len(claims) >= count
         # The drain, or a long standstill, overtook the answer: they go back, uncharged.
         if claims:
             given = [(claim.run_id, claim.token, claim.checkpoint) for claim in claims]
@@ -115,19 +138,25 @@ class Consumer:
 
     async def _room(self) -> None:
         """Wait until a slot may be free."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._executor.freed(), self._ramp.next_s)
+        self._changed.clear()
+        timer = None
+        if (next_s := self._ramp.next_s) is not None:
+            timer = asyncio.get_running_loop().call_later(next_s, self._changed.set)
+        try:
+            await self._changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _listen(self) -> None:
         """Sleep until the bell rings, or long enough that one may have been lost."""
+        self._listening = True
         try:
-            await self._bell.blpop([keys.bell(self._lane)], timeout=BELL_WAIT_S)
-        except (RedisError, OSError):
+            await self._bell("BLPOP", keys.bell(self._lane), BELL_WAIT_S, again=False)
+        except (StoreUnavailable, ResponseError):
             pass  # the claim that follows tells what is wrong, and waits
-        except asyncio.CancelledError:
-            # The read is still under way on its connection: nobody may use that again.
-            await asyncio.shield(self._bell.connection_pool.disconnect())
-            raise
+        finally:
+            self._listening = False
 
     async def _unless_turned(self, work: Coroutine[Any, Any, Any]) -> None:
         """Wait for ``work``, but no longer than the drain stays as it is."""

@@ -1,37 +1,55 @@
 """Runs claimed jobs: deadline, cancel, outcome. What it reports counts only under its token."""
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-
-import structlog
 
 from control import logs
-from control.backoff import Backoff
-from control.errors import StoreUnavailable
 from worker.backoff import retry_delay_s
 from worker.cpu.process import Ended
 from worker.jobs.job import Claim, JobError, JobState, Outcome
 from worker.jobs.kinds import Kind, Kinds
 from worker.jobs.manager import JobStateManager
+from worker.outbox import Outbox
 from worker.reporter import Reporter
 from worker.run import ProcessRun, Run, TaskRun
 
-_NOT_STORED = JobError("NotStored", "Redis does not take the outcome of this job")
 LOST = "lost"
 """Why a run is stopped whose job belongs to another worker by now: nothing is reported."""
 
+_STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
 
-@dataclass
+
 class Running:
-    """A job that this worker runs. ``stopped`` says why it was asked to stop, the first time."""
+    """A job that this worker runs, until Redis has its outcome. ``stopped`` says why it was asked
+    to stop, the first time."""
 
-    claim: Claim
-    lane: str
-    reporter: Reporter
-    run: Run | None = None
-    stopped: str | None = None
-    task: asyncio.Task[None] | None = field(default=None, repr=False)
+    __slots__ = ("claim", "kind", "outcome", "reporter", "run", "stopped", "timer")
+
+    def __init__(self, jobs: JobStateManager, claim: Claim, kind: Kind | None) -> None:
+        self.claim = claim
+        self.kind = kind
+        self.reporter = Reporter(jobs, claim, self.lose)
+        self.run: Run | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.stopped: str | None = None
+        self.outcome: Outcome | None = None
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long it may run."""
+        return self.claim.spec.timeout_s or (self.kind.timeout_s if self.kind else None)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the job belongs to another worker by now."""
+        return self.stopped == LOST
+
+    @property
+    def checkpoint(self) -> bytes | None:
+        """Where the next run may go on."""
+        return self.reporter.checkpoint
 
     def stop(self, reason: str) -> None:
         """Ask the run to stop; a graver reason overrides a drain."""
@@ -39,6 +57,16 @@ class Running:
             self.stopped = reason
             if self.run is not None:
                 self.run.kill() if reason == LOST else self.run.cancel(reason)
+
+    def lose(self) -> None:
+        """Stop it, because the job belongs to another worker."""
+        self.stop(LOST)
+
+    def kill(self) -> None:
+        """End it now."""
+        self.stopped = self.stopped or "drain"
+        if self.run is not None:
+            self.run.kill()
 
 
 class Executor:
@@ -51,26 +79,54 @@ class Executor:
         self._kinds = kinds
         self._modules = modules
         self._memory = memory
+        self._outbox = Outbox(jobs, self._sent)
+        self._executing: Counter[str] = Counter()
         self._log = logs.get(__name__)
-        self._ended = asyncio.Event()
+        self._debugs = logging.getLogger(__name__)
         self._tells: list[Callable[[], None]] = []
+        self._telling = False
         self.running: dict[str, Running] = {}
 
     def on_change(self, tell: Callable[[], None]) -> None:
-        """Have ``tell`` called whenever a run begins or ends."""
+        """Have ``tell`` called soon after runs began or ended."""
         self._tells.append(tell)
 
     def start(self, claim: Claim) -> None:
         """Run ``claim``; its outcome is reported when it ends."""
-        reporter = Reporter(self._jobs, claim, lambda: self.stop(claim.run_id, LOST))
-        running = Running(claim, claim.spec.lane, reporter)
+        kind = self._kinds.get(claim.spec.kind)
+        running = Running(self._jobs, claim, kind)
         self.running[claim.run_id] = running
-        running.task = asyncio.create_task(self._execute(running), name=f"job {claim.run_id}")
-        self._tell()
+        self._executing[claim.spec.lane] += 1
+        self._tell_soon()
+        if kind is None:
+            message = f"this worker knows no kind {claim.spec.kind!r}; see DRAWBRIDGE_JOBS"
+            self._end(running, Ended(None, JobError("UnknownKind", message), retryable=True))
+            return
+        self._say("job started", running, ordinary=True, attempt=claim.attempt)
+        try:
+            if kind.cpu:
+                running.run = ProcessRun(
+                    claim, self._modules, self._memory, running.reporter, self._log
+                )
+            else:
+                running.run = TaskRun(claim, kind, running.reporter, self._log)
+        except Exception as error:
+            self._end(running, self._internal(running, error))
+            return
+        loop = asyncio.get_running_loop()
+        running.run.task = loop.create_task(running.run.run())
+        running.run.task.add_done_callback(lambda task: self._ended(running, task))
+        if running.timeout_s:
+            running.timer = loop.call_later(running.timeout_s, running.stop, "timeout")
 
     def count(self, lane: str) -> int:
-        """How many jobs of a lane run."""
-        return sum(running.lane == lane for running in self.running.values())
+        """How many slots of a lane are taken: by what runs, not by outcomes on their way."""
+        return self._executing[lane]
+
+    @property
+    def unsent(self) -> int:
+        """How many outcomes Redis has not taken yet."""
+        return len(self._outbox)
 
     def stop(self, run_id: str, reason: str) -> None:
         """Stop a run: ``cancelled``, ``timeout``, ``drain`` or :data:`LOST`. Unknown ids pass."""
@@ -84,93 +140,65 @@ class Executor:
 
     def kill_all(self) -> None:
         """End every run now; they are handed back, or reported as what they were stopped for."""
-        for running in self.running.values():
-            running.stopped = running.stopped or "drain"
-            if running.run is not None:
-                running.run.kill()
+        for running in list(self.running.values()):
+            running.kill()
 
-    async def freed(self) -> None:
-        """Wait until a run ends."""
-        self._ended.clear()
-        await self._ended.wait()
+    def _tell_soon(self) -> None:
+        if not self._telling:
+            self._telling = True
+            asyncio.get_running_loop().call_soon(self._tell)
 
     def _tell(self) -> None:
+        self._telling = False
         for tell in self._tells:
             tell()
 
-    async def _execute(self, running: Running) -> None:
-        claim = running.claim
-        with structlog.contextvars.bound_contextvars(
-            run_id=claim.run_id, request_id=claim.spec.correlation_id, kind=claim.spec.kind
-        ):
-            try:
-                self._log.info("job started", attempt=claim.attempt)
-                ended = await self._run(running)
-                await running.reporter.close()
-                await self._conclude(running, ended)
-            finally:
-                del self.running[claim.run_id]
-                self._ended.set()
-                self._tell()
+    def _ended(self, running: Running, task: asyncio.Task[Ended]) -> None:
+        if task.cancelled():
+            ended = _STOPPED
+        elif error := task.exception():
+            ended = self._internal(running, error)
+        else:
+            ended = task.result()
+        self._end(running, ended)
 
-    async def _run(self, running: Running) -> Ended:
-        claim = running.claim
-        kind = self._kinds.get(claim.spec.kind)
-        if kind is None:
-            message = f"this worker knows no kind {claim.spec.kind!r}; see DRAWBRIDGE_JOBS"
-            return Ended(None, JobError("UnknownKind", message), retryable=True, interrupted=False)
-        try:
-            running.run = self._make(claim, kind, running.reporter)
-            if running.stopped:
-                running.run.cancel(running.stopped)
-            timeout_s = claim.spec.timeout_s or kind.timeout_s
-            work = asyncio.create_task(running.run.run())
-            done, _ = await asyncio.wait([work], timeout=timeout_s)
-            if not done:
-                running.stop("timeout")
-            return await work
-        except Exception as error:
-            # Ours, not the job's: it must not take the worker or its other jobs along.
-            self._log.exception("run failed")
-            told = JobError("InternalError", f"the worker failed to run it: {type(error).__name__}")
-            return Ended(None, told, retryable=True, interrupted=False)
+    def _internal(self, running: Running, error: BaseException) -> Ended:
+        """Ours, not the job's: it must not take the worker or its other jobs along."""
+        self._log.error("run failed", run_id=running.claim.run_id, exc_info=error)
+        told = JobError("InternalError", f"the worker failed to run it: {type(error).__name__}")
+        return Ended(None, told, retryable=True)
 
-    def _make(self, claim: Claim, kind: Kind, reporter: Reporter) -> Run:
-        if kind.cpu:
-            return ProcessRun(claim, self._modules, self._memory, reporter, self._log)
-        return TaskRun(claim, kind, reporter, self._log)
+    def _end(self, running: Running, ended: Ended) -> None:
+        if running.timer is not None:
+            running.timer.cancel()
+        running.reporter.close()
+        self._executing[running.claim.spec.lane] -= 1
+        running.outcome = self._outcome(running, ended)
+        self._outbox.add(running)
+        self._tell_soon()
 
-    async def _conclude(self, running: Running, ended: Ended) -> None:
-        """Report how it ended, however long Redis stays away."""
-        pause = Backoff()
-        outcome = self._outcome(running, ended)
-        while running.stopped != LOST:
-            try:
-                if outcome is not None:
-                    held = await self._jobs.finish(outcome)
-                else:
-                    given = (running.claim.run_id, running.claim.token, running.reporter.checkpoint)
-                    held = (await self._jobs.requeue([given], drained=True))[0]
-            except StoreUnavailable as error:
-                self._log.warning("outcome waits", reason=error.reason)
-                await pause.wait()
-                continue
-            except Exception:
-                # Not an outage: Redis takes this outcome at no time, so tell it that instead.
-                self._log.exception("outcome cannot be stored")
-                if outcome is not None and outcome.error == _NOT_STORED:
-                    return
-                outcome = Outcome(
-                    run_id=running.claim.run_id,
-                    token=running.claim.token,
-                    status=JobState.FAILED,
-                    error=_NOT_STORED,
-                )
-                continue
-            status = outcome.status.value if outcome else "handed back"
-            self._log.info("job ended" if held else "outcome refused", status=status)
+    def _sent(self, running: Running, held: bool | None) -> None:
+        run_id, outcome = running.claim.run_id, running.outcome
+        if self.running.get(run_id) is running:
+            del self.running[run_id]
+        self._tell_soon()
+        if held is None:
+            self._say("job abandoned", running, lost=running.lost)
             return
-        self._log.info("job abandoned", why="it belongs to another worker")
+        status = outcome.status.value if outcome else "handed back"
+        event = "job ended" if held else "outcome refused"
+        self._say(event, running, ordinary=held and status == "completed", status=status)
+
+    def _say(
+        self, event: str, running: Running, *, ordinary: bool = False, **fields: object
+    ) -> None:
+        """Log. The ordinary lives of asynchronous jobs are for debugging: they may be thousands."""
+        ordinary = ordinary and running.kind is not None and not running.kind.cpu
+        if ordinary and not self._debugs.isEnabledFor(logging.DEBUG):
+            return
+        say, claim = (self._log.debug if ordinary else self._log.info), running.claim
+        request_id = claim.spec.correlation_id
+        say(event, run_id=claim.run_id, request_id=request_id, kind=claim.spec.kind, **fields)
 
     def _outcome(self, running: Running, ended: Ended) -> Outcome | None:
         """What to report; ``None`` to hand the job back."""
@@ -184,9 +212,8 @@ class Executor:
         elif ended.interrupted and running.stopped == "cancelled":
             status, error = JobState.CANCELLED, None
         elif ended.interrupted and running.stopped == "timeout":
-            kind = self._kinds.get(claim.spec.kind)
-            limit = claim.spec.timeout_s or (kind.timeout_s if kind else None) or 0
             status = JobState.FAILED
+            limit = running.timeout_s or 0
             error = JobError("JobTimeout", f"ran longer than its timeout of {limit:g} s")
         elif ended.retryable and claim.attempt < claim.spec.max_attempts:
             status = JobState.SCHEDULED
@@ -199,6 +226,6 @@ class Executor:
             status=status,
             result=ended.result if status.finished else None,
             error=None if completed else error,
-            progress=running.reporter.progress,
+            progress=running.reporter.unsent,
             retry_in_ms=retry_in_ms,
         )

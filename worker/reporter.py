@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from control import cancelling
 from control.backoff import Backoff
 from control.errors import StoreUnavailable
-from worker.jobs.job import Claim
-from worker.jobs.manager import JobStateManager, Progress
+from worker.jobs.job import Claim, Progress
+from worker.jobs.manager import JobStateManager
 
 
 class Reporter:
     """One for each run. ``on_stale`` is called when the run turns out to belong to another."""
+
+    __slots__ = (
+        "_claim", "_jobs", "_on_stale", "_sender", "_waiting", "checkpoint", "unsent",
+    )  # fmt: skip
 
     def __init__(self, jobs: JobStateManager, claim: Claim, on_stale: Callable[[], None]) -> None:
         self._jobs = jobs
@@ -20,14 +23,14 @@ class Reporter:
         self._on_stale = on_stale
         self._waiting: tuple[dict[str, Any] | None, bytes | None] = (None, None)
         self._sender: asyncio.Task[None] | None = None
-        self.progress: dict[str, Any] | None = None
-        """The newest progress, sent or not."""
+        self.unsent: dict[str, Any] | None = None
+        """The newest progress, if it is not known to have arrived."""
         self.checkpoint = claim.checkpoint
         """The newest checkpoint, sent or not."""
 
     def on_progress(self, progress: dict[str, Any]) -> None:
         """Send ``progress`` as soon as what is under way has arrived."""
-        self.progress = progress
+        self.unsent = progress
         self._send(progress, None)
 
     def on_checkpoint(self, checkpoint: bytes) -> None:
@@ -35,10 +38,10 @@ class Reporter:
         self.checkpoint = checkpoint
         self._send(None, checkpoint)
 
-    async def close(self) -> None:
-        """Stop sending; what was not sent is in :attr:`progress` and :attr:`checkpoint`."""
+    def close(self) -> None:
+        """Stop sending; what was not sent is in :attr:`unsent` and :attr:`checkpoint`."""
         if self._sender is not None:
-            await cancelling.end(self._sender)
+            self._sender.cancel()
 
     def _send(self, progress: dict[str, Any] | None, checkpoint: bytes | None) -> None:
         before = self._waiting
@@ -59,3 +62,6 @@ class Reporter:
                 newer = self._waiting
                 self._waiting = (newer[0] or progress, newer[1] or checkpoint)
                 await pause.wait()
+            else:
+                if progress is self.unsent:
+                    self.unsent = None

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
+from structlog.contextvars import bind_contextvars
 
 from control import cancelling
 from control.errors import InvalidInput
@@ -16,14 +17,18 @@ from worker.jobs.kinds import Kind
 from worker.reporter import Reporter
 
 _MESSAGE_LENGTH = 500
+_STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
+_encode = msgspec.json.Encoder().encode
 
 
 class Run(Protocol):
     """What the executor needs of either way to run a job."""
 
     async def run(self) -> Ended:
-        """Run to the end, whatever it is; raises nothing but :class:`asyncio.CancelledError`."""
+        """Run to the end, whatever it is; the executor makes one task of it and sets ``task``."""
         ...
+
+    task: asyncio.Task[Ended] | None
 
     def cancel(self, reason: str) -> None:
         """Ask it to stop: ``cancelled`` and ``timeout`` within a second, ``drain`` when it can."""
@@ -36,6 +41,8 @@ class Run(Protocol):
 
 class ProcessRun:
     """A CPU-bound kind, in a process of its own."""
+
+    task: asyncio.Task[Ended] | None = None
 
     def __init__(
         self,
@@ -57,6 +64,7 @@ class ProcessRun:
 
     async def run(self) -> Ended:
         claim = self._claim
+        _bind(claim)
         return await self._process.run(
             run_id=claim.run_id,
             attempt=claim.attempt,
@@ -82,7 +90,6 @@ class TaskRun:
         self._kind = kind
         self._log = log
         self._stopped = False
-        self._task: asyncio.Task[Any] | None = None
         self._ending: asyncio.Task[None] | None = None
         restored = claim.checkpoint
         self._context = JobContext(
@@ -97,25 +104,16 @@ class TaskRun:
         )
 
     async def run(self) -> Ended:
-        self._task = asyncio.create_task(self._call())
-        if self._stopped:
-            self.kill()
-        await asyncio.wait([self._task])
-        if self._task.cancelled():
-            return Ended(
-                None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True
-            )
-        error = self._task.exception()
-        if error is None:
-            interrupted = self._stopped and self._context.draining
-            return Ended(self._task.result(), None, retryable=False, interrupted=interrupted)
-        if not isinstance(error, InvalidInput):
-            self._log.warning("job raised", exc_info=error)
-        lines = str(error).splitlines() or [""]
-        told = JobError(type(error).__name__, lines[0][:_MESSAGE_LENGTH])
-        return Ended(
-            None, told, retryable=isinstance(error, self._kind.retry_on), interrupted=False
-        )
+        _bind(self._claim)
+        try:
+            payload = self._kind.decode(self._claim.payload)
+            result = _encode(await self._kind.run(self._context, payload))
+        except asyncio.CancelledError:
+            return _STOPPED
+        except Exception as error:
+            return self._failed(error)
+        interrupted = self._stopped and self._context.draining
+        return Ended(result, None, retryable=False, interrupted=interrupted)
 
     def cancel(self, reason: str) -> None:
         self._context.cancel_reason = reason
@@ -126,10 +124,21 @@ class TaskRun:
 
     def kill(self) -> None:
         self._stopped = True
-        if self._task is not None and self._ending is None:
+        if self.task is not None and self._ending is None:
             # Once a second, so that the function has time to clean up after itself.
-            self._ending = asyncio.create_task(cancelling.end(self._task, again_s=1.0))
+            self._ending = asyncio.create_task(cancelling.end(self.task, again_s=1.0))
 
-    async def _call(self) -> bytes:
-        payload = self._kind.decode(self._claim.payload)
-        return msgspec.json.encode(await self._kind.run(self._context, payload))
+    def _failed(self, error: Exception) -> Ended:
+        if not isinstance(error, InvalidInput):
+            self._log.warning("job raised", exc_info=error)
+        lines = str(error).splitlines() or [""]
+        told = JobError(type(error).__name__, lines[0][:_MESSAGE_LENGTH])
+        return Ended(
+            None, told, retryable=isinstance(error, self._kind.retry_on), interrupted=False
+        )
+
+
+def _bind(claim: Claim) -> None:
+    """Put the job's ids on every line that is logged in this task."""
+    spec = claim.spec
+    bind_contextvars(run_id=claim.run_id, request_id=spec.correlation_id, kind=spec.kind)

@@ -1,13 +1,14 @@
 """Workers as real processes, and jobs to give them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from control import keys
 from control.ids import new_id
@@ -15,7 +16,7 @@ from tests.conftest import LiveStores
 from tests.processes import Replica, replica
 from tests.stack import wait_until
 from worker.jobs import kinds
-from worker.jobs.job import JobRecord, NewJob, Spec
+from worker.jobs.job import JobEvent, JobRecord, NewJob, Spec
 from worker.jobs.manager import JobStateManager
 
 LEASE_S = 2.0
@@ -25,9 +26,11 @@ StartWorker = Callable[..., AbstractAsyncContextManager[Replica]]
 class Jobs:
     """Submits jobs and waits for what becomes of them, by their events."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, listening: PubSub) -> None:
         self.state = JobStateManager(redis, result_ttl_s=600, lease_s=LEASE_S)
-        self._redis = redis
+        self._redis: Any = redis
+        self._listening = listening
+        self._heard: list[tuple[str, JobEvent]] = []
         self._kinds = kinds.load(("tests.kinds",))
 
     async def submit(self, kind: str, payload: Any = None, **spec: Any) -> str:
@@ -41,6 +44,8 @@ class Jobs:
             **{"max_attempts": declared.max_attempts, **spec},
         )
         job = NewJob(run_id=new_id(), spec=made, payload=msgspec.json.encode(payload or {}))
+        # So that all of its events are published, from the first one on.
+        await self._redis.hset(keys.job(job.run_id), "followed", "1")
         return (await self.state.create_job(job)).run_id
 
     async def record(self, run_id: str) -> JobRecord:
@@ -77,18 +82,28 @@ class Jobs:
         async with asyncio.timeout(deadline_s), self._redis.pubsub() as listening:
             await listening.subscribe(keys.events_channel(run_id))
             await listening.get_message(timeout=deadline_s)
-            while kind not in {e.type for e in await self.state.events_after(run_id, None)}:
+            while kind not in {event.type for event in await self.state.follow(run_id) or ()}:
                 await listening.get_message(timeout=deadline_s)
 
     async def statuses(self, run_id: str) -> list[str]:
-        """Every status that the job went through."""
-        events = await self.state.events_after(run_id, None)
+        """Every status since a job's submission, if Redis was not restarted meanwhile."""
+        await self._listening.ping("now")
+        while True:
+            message = await self._listening.get_message(timeout=5)
+            assert message is not None
+            if message["type"] == "pong":
+                break
+            self._heard.append((message["channel"].decode(), JobEvent.parse(message["data"])))
+        events = [e for channel, e in self._heard if channel == keys.events_channel(run_id)]
         return [msgspec.json.decode(e.data)["status"] for e in events if e.type == "status"]
 
 
 @pytest.fixture
-async def jobs(redis: Redis) -> Jobs:
-    return Jobs(redis)
+async def jobs(redis: Redis) -> AsyncIterator[Jobs]:
+    async with redis.pubsub() as listening:
+        await listening.psubscribe(keys.events_channel("*"))
+        await listening.get_message(timeout=5)
+        yield Jobs(redis, listening)
 
 
 @pytest.fixture
@@ -96,7 +111,11 @@ def worker(stores: LiveStores, redis: Redis) -> StartWorker:
     """Start a worker that knows the test kinds, with a short lease; settings as keywords."""
 
     def start(**settings: str) -> AbstractAsyncContextManager[Replica]:
-        known = {"DRAWBRIDGE_JOBS": "tests.kinds", "DRAWBRIDGE_LEASE_S": str(LEASE_S)}
+        known = {
+            "DRAWBRIDGE_JOBS": "tests.kinds",
+            "DRAWBRIDGE_LEASE_S": str(LEASE_S),
+            "DRAWBRIDGE_LOG_LEVEL": "debug",  # the ordinary lives of jobs are not told otherwise
+        }
         return replica("worker", stores.environment, **{**known, **settings})
 
     return start

@@ -50,7 +50,7 @@ async def test_only_declared_errors_are_retried(jobs: Jobs, worker: StartWorker)
         await one.logged("job ended", run_id=flaky, status="completed")
     assert await jobs.result(flaky) == {"attempt": 2}
     assert await jobs.statuses(flaky) == [
-        "queued", "running", "scheduled", "queued", "running", "completed",
+        "running", "scheduled", "queued", "running", "completed",
     ]  # fmt: skip
     failed = await jobs.record(broken)
     assert failed.attempt == 1
@@ -198,7 +198,8 @@ async def test_a_restart_of_redis_neither_ends_the_worker_nor_repeats_a_job(
         await one.logged("job ended", run_id=run_id, status="cancelled")
         after = await jobs.submit("echo")
         await one.logged("job ended", run_id=after, status="completed")
-    assert await jobs.statuses(run_id) == ["queued", "running", "cancelled"]
+    started = {"event": "job started", "run_id": run_id}
+    assert sum(started.items() <= line.items() for line in one.lines) == 1
 
 
 async def test_an_outcome_waits_for_redis_to_come_back(
@@ -240,6 +241,6 @@ async def test_a_spoilt_record_ends_its_own_run_only(
         spoilt = await jobs.submit("wait")
         await jobs.event(spoilt, "progress")
         await redis.set(keys.job(spoilt), "no hash")
-        await one.logged("outcome cannot be stored", run_id=spoilt, count=2)
+        await one.logged("record is spoilt", run_ids=[spoilt])
         after = await jobs.submit("echo")
         await one.logged("job ended", run_id=after, status="completed")

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from control import keys
 from control.errors import BridgeUp, ControlStateStale
 from control.flags.document import MAINTENANCE, redis_value_to_bool
+from control.stores.wire import Wire
 from tests.conftest import open_gate
 from tests.job_steps import LEASE_S, claim_one, new
 from worker.jobs.job import JobState
@@ -120,33 +121,37 @@ async def test_claims_whose_answers_were_lost_are_given_back_under_maintenance(
     assert await jobs.claim("w1", "io", 0, known=held) == []
 
 
+PROJECT = """
+redis.call('HSET', KEYS[1], ARGV[1], '1')
+return { redis.call('XLEN', KEYS[2]), redis.call('XPENDING', KEYS[2], 'workers')[1] }
+"""
+
+
 async def test_nothing_is_accepted_or_claimed_after_the_projection(
     jobs: JobStateManager, redis: Redis
 ) -> None:
-    """The projection counts, in its own transaction, what was let in before it; in the end it must
-    be the same. Each call has a connection of its own, so Redis alone decides the order."""
-    flags: Any = redis
-    await jobs.heartbeat("w1", [], join=True)
+    """The projection counts, in its own step, what was let in before it; in the end it must be the
+    same. Each call has a connection of its own, so Redis alone decides the order."""
+    stream, flags = keys.queue("io", "normal"), Wire(redis)
+    one, two, three = (JobStateManager(redis, result_ttl_s=600, lease_s=LEASE_S) for _ in range(3))
     passed = refused = 0
 
-    async def let_in() -> tuple[int, int]:
+    async def let_in() -> list[int]:
         """How many jobs were accepted, how many claimed."""
-        running = await flags.zcard(keys.index("demo", "running"))
-        return running + await flags.zcard(keys.index("demo", "queued")), running
+        pending, *_ = await flags("XPENDING", stream, "workers")
+        return [await flags("XLEN", stream), pending]
 
-    async def project() -> tuple[int, int]:
-        async with redis.pipeline(transaction=True) as pipe:
-            pipe.hset(keys.FLAGS, MAINTENANCE, "1")
-            pipe.zcard(keys.index("demo", "running"))
-            pipe.zcard(keys.index("demo", "queued"))
-            _, running, queued = await pipe.execute()
-        return running + queued, running
+    async def project() -> Any:
+        return await flags("EVAL", PROJECT, 2, keys.FLAGS, stream, MAINTENANCE)
 
+    await jobs.create_job(new())
+    await claim_one(jobs)
     for _ in range(TRIALS):
         await raise_bridge(redis, "0")
-        if await flags.zcard(keys.index("demo", "queued")) < 4:
+        accepted, claimed = await let_in()
+        if accepted - claimed < 4:
             await asyncio.gather(*(jobs.create_job(new()) for _ in range(200)))
-        racing = [jobs.claim("w1", "io", 1), jobs.create_job(new()), jobs.claim("w1", "io", 1)]
+        racing = [one.claim("w1", "io", 1), two.create_job(new()), three.claim("w1", "io", 1)]
         at = random.randint(0, len(racing))
         results: list[Any] = await asyncio.gather(
             *racing[:at], project(), *racing[at:], return_exceptions=True

@@ -134,7 +134,7 @@ async def test_a_job_of_bad_bytes_fails_and_harms_no_other(
     if part == "spec":
         await redis.hset(keys.job(corrupt), "spec", b"\xff{")
     else:
-        await redis.delete(keys.job(corrupt, "payload"))
+        await redis.hdel(keys.job(corrupt), "payload")
     await jobs.heartbeat("w1", [], join=True)
     assert [claim.run_id for claim in await jobs.claim("w1", "io", 5)] == [healthy]
     assert await redis.hget(keys.job(corrupt), "status") == b"failed"

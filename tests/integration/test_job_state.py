@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from functools import partial
 
 import msgspec
 import pytest
@@ -12,8 +13,9 @@ from control.errors import InvalidInput
 from control.ids import new_id
 from tests.conftest import open_gate
 from tests.job_steps import LEASE_S, claim_one, ended, new
+from tests.stack import wait_until
 from worker.jobs.errors import IllegalTransition, JobFinished, KeyReused, StaleToken, UnknownJob
-from worker.jobs.job import JobError, JobState
+from worker.jobs.job import JobError, JobEvent, JobState
 from worker.jobs.manager import JobStateManager, Progress
 
 
@@ -107,8 +109,8 @@ async def test_finishing_twice_is_finishing_once(jobs: JobStateManager) -> None:
     assert await jobs.get_result(claim.run_id) == b"1"
     with pytest.raises(StaleToken):
         await jobs.update_job_status(claim.run_id, JobState.FAILED, token=claim.token)
-    types = [event.type for event in await jobs.events_after(claim.run_id, None)]
-    assert types == ["status", "status", "status", "end"]
+    events = await jobs.events_after(claim.run_id, None)
+    assert [(event.id, event.type) for event in events] == [("3", "status"), ("4", "end")]
 
 
 async def test_a_result_belongs_to_an_end(jobs: JobStateManager) -> None:
@@ -204,16 +206,42 @@ async def test_a_listing_is_newest_first_and_pages_without_gap(jobs: JobStateMan
         await jobs.list_jobs(cursor="nonsense")
 
 
-async def test_progress_keeps_a_bounded_numbered_history(jobs: JobStateManager) -> None:
+async def test_a_record_is_the_newest_of_each_kind_of_event(jobs: JobStateManager) -> None:
     await jobs.create_job(new())
     claim = await claim_one(jobs)
     for step in range(400):
         assert await jobs.report(Progress(claim.run_id, claim.token, {"step": step}))
-    events = await jobs.events_after(claim.run_id, None)
-    assert len(events) < 300
-    assert [event.number for event in events] == list(range(403 - len(events), 403))
-    assert events[-1].data == '{"step":399}'
-    assert [e.number for e in await jobs.events_after(claim.run_id, "400")] == [401, 402]
+    status, progress = await jobs.events_after(claim.run_id, None)
+    assert (status.number, status.type, progress.number) == (2, "status", 402)
+    assert progress.data == '{"step":399}'
+    assert await jobs.events_after(claim.run_id, "2") == [progress]
+    assert await jobs.requeue([(claim.run_id, claim.token, None)], drained=True) == [True]
+    kept, back = await jobs.events_after(claim.run_id, None)
+    assert (kept, back.number, '"status":"queued"' in back.data) == (progress, 403, True)
+
+
+async def test_only_what_is_followed_is_published(jobs: JobStateManager, redis: Redis) -> None:
+    accepted = await jobs.create_job(new())
+    assert await jobs.follow(new_id()) is None
+    async with redis.pubsub() as listening:
+        await listening.subscribe(keys.events_channel(accepted.run_id))
+        await listening.get_message(timeout=2)
+        claim = await claim_one(jobs)
+        known = await jobs.follow(accepted.run_id)
+        assert known is not None
+        assert [event.number for event in known] == [2]
+        await jobs.report(Progress(claim.run_id, claim.token, {"step": 1}))
+        await jobs.finish(ended(claim, progress={"step": 2}))
+        heard = []
+        while not heard or heard[-1].type != "end":
+            message = await listening.get_message(timeout=2)
+            assert message is not None
+            heard.append(JobEvent.parse(message["data"]))
+    assert [(event.number, event.type) for event in heard] == [
+        (3, "progress"), (4, "progress"), (5, "status"), (6, "end"),
+    ]  # fmt: skip
+    stood = await jobs.events_after(claim.run_id, "3")
+    assert [(event.id, event.type) for event in stood] == [(e.id, e.type) for e in heard[1:]]
 
 
 @pytest.mark.parametrize("status", [JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED])
@@ -234,6 +262,13 @@ async def test_an_ended_job_leaves_nothing_that_stays_for_ever(
     for lane in keys.LANES:
         for priority in keys.QUEUES:
             assert await redis.xlen(keys.queue(lane, priority)) == 0
+    await wait_until(partial(_trimmed, jobs, redis))
+
+
+async def _trimmed(jobs: JobStateManager, redis: Redis) -> bool:
+    await jobs.trim()
+    left = [key async for key in redis.scan_iter(f"{keys.JOBS}index:*")]
+    return not left
 
 
 async def test_scripts_come_back_after_they_were_forgotten(

@@ -1,4 +1,4 @@
-"""The events of a job: what is stored, then what comes, without a gap or a repetition."""
+"""The events of a job: what it is now, then what becomes of it, without a gap or a repetition."""
 
 import asyncio
 import re
@@ -35,45 +35,40 @@ class EventFeed:
     ) -> AsyncGenerator[JobEvent, None]:
         """Events after ``last_id``, until the job's end.
 
-        A message is only a hint to go on: whenever one may have been missed, the stored stream is
-        read again from the last event that was passed on. Raises :class:`UnknownJob`.
+        Whenever a message may have been missed, the record is read: what it says now stands for
+        all that led there. Raises :class:`UnknownJob`.
         """
-        hints: asyncio.Queue[JobEvent | None] = asyncio.Queue(_BACKLOG)
+        news: asyncio.Queue[JobEvent | None] = asyncio.Queue(_BACKLOG)
 
-        def hint(event: JobEvent | None) -> None:
-            if hints.full():  # a slow reader: let it read the stored stream instead
-                while not hints.empty():
-                    hints.get_nowait()
+        def hear(event: JobEvent | None) -> None:
+            if news.full():  # a slow reader: let it read the record instead
+                while not news.empty():
+                    news.get_nowait()
                 event = None
-            hints.put_nowait(event)
+            news.put_nowait(event)
 
         async def resync() -> None:
-            hint(None)
+            hear(None)
 
-        listener = Listener(lambda message: hint(JobEvent.parse(message)), resync)
+        listener = Listener(lambda message: hear(JobEvent.parse(message)), resync)
         channel = keys.events_channel(run_id)
         seen = int(last_id or 0)
-        hint(None)
+        hear(None)
         try:
             await self._subscriber.add(channel, listener)
             while True:
-                event = await hints.get()
-                coming, ended = [event] if event else [], False
+                event = await news.get()
+                coming: list[JobEvent] | None = [event] if event else []
                 if event is None or event.number > seen + 1:
-                    record = await self._jobs.get_job(run_id)
-                    if record is None:
-                        raise UnknownJob(run_id)
-                    ended = record.status.finished
-                    coming = await self._jobs.events_after(run_id, str(seen))
+                    coming = await self._jobs.follow(run_id)
+                if coming is None:
+                    raise UnknownJob(run_id)
                 for item in coming:
-                    if item.number <= seen:
-                        continue
-                    seen = item.number
-                    yield _dated(item)
+                    if item.number > seen:
+                        seen = item.number
+                        yield _dated(item)
                     if item.type == "end":
                         return
-                if ended:
-                    return
         finally:
             await self._subscriber.remove(channel, listener)
 

@@ -85,10 +85,14 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer to a submission. ``created`` is false where the key gave an earlier job back."""
+    """The answer to a submission. ``created`` is false where the key gave an earlier job back;
+    ``status`` is what the job was accepted as, or where that earlier one stands now."""
 
     run_id: str
     created: bool
+    status: JobState
+    submitted_at: datetime
+    correlation_id: str
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,10 +129,19 @@ class Page(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """What a running job reports: an object for people, a checkpoint for its next attempt."""
+
+    run_id: str
+    token: int
+    progress: dict[str, Any] | None = None
+    checkpoint: bytes | None = None
+
+
 class JobEvent(msgspec.Struct, frozen=True):
     """One event of a job. ``type`` is status, progress or end; ``data`` is JSON text.
 
-    ``id`` counts the events of the job from 1.
+    ``id`` is the revision of the job's record that the event made.
     """
 
     id: str

@@ -5,8 +5,6 @@ holds a job is told by its newest fencing token: a claim makes one, and what com
 one is refused. Methods raise :class:`control.errors.StoreUnavailable` where Redis cannot be used.
 """
 
-import asyncio
-import heapq
 import zlib
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -17,10 +15,10 @@ from redis.asyncio import Redis
 
 from control import keys, logs
 from control.clock import from_ms
-from control.errors import BridgeUp, ControlStateStale, InvalidInput
-from control.ids import is_id
-from control.stores.redis import guard
+from control.errors import BridgeUp, ControlStateStale
 from control.stores.scripts import Argument
+from control.stores.wire import Wire
+from worker.jobs import stored
 from worker.jobs.batcher import Batcher
 from worker.jobs.errors import (
     IllegalTransition,
@@ -40,19 +38,21 @@ from worker.jobs.job import (
     NewJob,
     Outcome,
     Page,
+    Progress,
     Spec,
 )
+from worker.jobs.listing import Listing
 from worker.jobs.scripts import Scripts
 
-_COMPRESS_FROM = 64 << 10
-_PLAIN, _PACKED = b"\x00", b"\x01"
-_STATE = (
-    b"spec", b"status", b"submitted_at", b"started_at", b"finished_at", b"attempt",
-    b"max_attempts", b"progress", b"error", b"worker", b"drain_requeues",
-)  # fmt: skip
+_LARGE = 256 << 10
+"""What is larger goes over a connection of its own, so that nothing small waits behind it."""
+
 _LOST = JobError("WorkerLost", "every worker that ran this job was lost, up to its last attempt")
 _CORRUPT = JobError("CorruptJob", "its record or its payload in Redis cannot be read")
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
+_spec = msgspec.json.Decoder(Spec).decode
+_HELD, _SPOILT = 1, -1
+"""What finish and requeue answer for a run; 0 for one that belongs to somebody else by now."""
 
 
 class Beat(msgspec.Struct, frozen=True):
@@ -75,26 +75,18 @@ class Rescued(msgspec.Struct, frozen=True):
     outcome: str
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """What a running job reports: an object for people, a checkpoint for its next attempt."""
-
-    run_id: str
-    token: int
-    progress: dict[str, Any] | None = None
-    checkpoint: bytes | None = None
-
-
 class JobStateManager:
     """All that may happen to a job. Concurrent calls of a kind share their round trips."""
 
     def __init__(self, redis: Redis, *, result_ttl_s: int, lease_s: float) -> None:
-        self._redis: Any = redis  # bytes in, bytes out; redis-py types both ways
-        self._run = Scripts(redis)
+        self._wire = Wire(redis)
+        self._run = Scripts(self._wire, redis)
         self._log = logs.get(__name__)
         self._ttl_ms = int(result_ttl_s * 1000)
         self._lease_ms = int(lease_s * 1000)
+        self._listing = Listing(self._wire, self._run, ttl_ms=self._ttl_ms)
         self._accept = Batcher(self._accept_all, weight=lambda pair: len(pair[1]))
-        self._finish = Batcher(self._finish_all, weight=lambda outcome: len(outcome.result or b""))
+        self._finish = Batcher(self.finish_all, weight=lambda outcome: len(outcome.result or b""))
         self._report = Batcher(self._report_all, weight=lambda item: len(item.checkpoint or b""))
 
     # What callers of the API need -----------------------------------------------------------
@@ -105,25 +97,27 @@ class JobStateManager:
         Raises :class:`BridgeUp` under maintenance, :class:`ControlStateStale` where Redis does not
         tell, and :class:`KeyReused` where the idempotency key made a job from another body.
         """
-        payload = await _pack(new.payload)
-        answer = await self._accept((new, payload))
+        answer = await self._accept((new, await stored.pack(new.payload)))
         if answer == b"conflict":
             raise KeyReused
-        if answer == b"created":
-            return Accepted(new.run_id, created=True)
-        return Accepted(answer.decode(), created=False)
+        if isinstance(answer, int):
+            later = new.spec.run_at_ms is not None and new.spec.run_at_ms > answer
+            status = JobState.SCHEDULED if later else JobState.QUEUED
+            return Accepted(new.run_id, True, status, from_ms(answer), new.spec.correlation_id)
+        run_id, status, submitted_ms, spec = answer
+        return Accepted(
+            run_id.decode(), False, JobState(status.decode()), from_ms(submitted_ms),
+            _spec(spec).correlation_id,
+        )  # fmt: skip
 
     async def get_job(self, run_id: str) -> JobRecord | None:
         """The record, or ``None`` where the id is unknown or the record has expired."""
-        with guard():
-            values = await self._redis.hmget(keys.job(run_id), list(_STATE))
-        return _record(run_id, values)
+        return stored.record(run_id, await self._wire("HMGET", keys.job(run_id), *stored.FIELDS))
 
     async def get_result(self, run_id: str) -> bytes | None:
         """The JSON text that the kind's function returned, or ``None`` where there is none."""
-        with guard():
-            stored = await self._redis.get(keys.job(run_id, "result"))
-        return None if stored is None else await _unpack(stored)
+        found = await self._wire("HGET", keys.job(run_id), "result")
+        return None if found is None else await stored.unpack(found)
 
     async def list_jobs(
         self,
@@ -135,26 +129,10 @@ class JobStateManager:
     ) -> Page:
         """Jobs, newest first, of ``kinds`` (``None``: all) and in ``status`` (``None``: any).
 
-        Raises :class:`InvalidInput` for a cursor that no page gave.
+        A page may be shorter than ``limit`` and yet have a cursor to go on with. Raises
+        :class:`control.errors.InvalidInput` for a cursor that no page gave.
         """
-        if cursor is not None and not is_id(cursor):
-            raise InvalidInput("is not a cursor of this listing", "cursor")
-        with guard():
-            if kinds is None:
-                kinds = sorted(k.decode() for k in await self._redis.smembers(keys.KINDS))
-            pipe = self._redis.pipeline(transaction=False)
-            before = f"({cursor}" if cursor else "+"
-            for kind in kinds:
-                for state in [status] if status else JobState:
-                    pipe.zrevrangebylex(keys.index(kind, state), before, "-", 0, limit + 1)
-            found = heapq.merge(*await pipe.execute(), reverse=True)
-            ids = [run_id.decode() for run_id in dict.fromkeys(found)][: limit + 1]
-            for run_id in ids[:limit]:
-                pipe.hmget(keys.job(run_id), list(_STATE))
-            rows = await pipe.execute()
-        records = [_record(run_id, row) for run_id, row in zip(ids, rows, strict=False)]
-        more = len(ids) > limit
-        return Page([r for r in records if r is not None], ids[limit - 1] if more else None)
+        return await self._listing.page(kinds, status, limit, cursor)
 
     async def cancel_job(self, run_id: str) -> JobState:
         """Cancel a job: ``cancelled`` at once, or ``running`` until its worker has stopped it.
@@ -170,15 +148,15 @@ class JobStateManager:
         return status
 
     async def events_after(self, run_id: str, last_id: str | None) -> list[JobEvent]:
-        """The stored events of a job that came after ``last_id`` (``None``: all), oldest first."""
-        with guard():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.lrange(keys.job(run_id, "events"), 0, -1)
-            pipe.hget(keys.job(run_id), "dropped")
-            stored, dropped = await pipe.execute()
-        first = int(dropped or 0) + 1
-        events = [JobEvent.parse(b"%d\n%b" % (n, text)) for n, text in enumerate(stored, first)]
+        """What is known of a job now, as events; those after ``last_id`` (``None``: all)."""
+        values = await self._wire("HMGET", keys.job(run_id), *stored.EVENT_FIELDS)
+        events = stored.events(run_id, values) or []
         return [event for event in events if event.number > int(last_id or 0)]
+
+    async def follow(self, run_id: str) -> list[JobEvent] | None:
+        """What is known of a job now, as events, or ``None`` where there is no such job. From now
+        on its changes are published on its channel."""
+        return stored.events(run_id, await self._run("follow", [run_id, *stored.EVENT_FIELDS]))
 
     # What workers need ----------------------------------------------------------------------
 
@@ -226,13 +204,15 @@ class JobStateManager:
         :class:`BridgeUp`, :class:`ControlStateStale`, and :class:`WorkerLost` without a live lease.
         """
         resync = [] if known is None else list(known)
-        answer = await self._run("claim", [worker, lane, count, int(known is not None), *resync])
+        answer = await self._run(
+            "claim", [worker, lane, count, int(known is not None), *resync], again=False
+        )
         if answer == b"lost":
             raise WorkerLost(f"worker {worker} has no lease")
         claims = []
         for row in _passed(answer):
             try:
-                claims.append(await _claim(row))
+                claims.append(await stored.claim(row))
             except (msgspec.DecodeError, zlib.error, TypeError):
                 # Bytes that somebody else wrote, or lost: this job cannot run, the others can.
                 self._log.error("job is corrupt", run_id=row[0].decode())
@@ -267,9 +247,12 @@ class JobStateManager:
     ) -> list[bool]:
         """Give back ``(run_id, token, checkpoint)``, uncharged, to the head of the line."""
         arguments: list[Argument] = [self._ttl_ms, int(drained)]
+        size = 0
         for run_id, token, checkpoint in runs:
             arguments += [run_id, token, checkpoint or b""]
-        return [answer == b"1" for answer in await self._run("requeue", arguments)]
+            size += len(checkpoint or b"")
+        answers = await self._run("requeue", arguments, large=size > _LARGE)
+        return [answer == _HELD for answer in answers]
 
     async def promote(self, most: int = 256) -> tuple[int, float | None]:
         """Queue scheduled jobs that are due: how many, and seconds until the next one."""
@@ -293,37 +276,54 @@ class JobStateManager:
         """End the worker's lease; how many jobs it left behind for others to rescue at once."""
         return int(await self._run("leave", [worker]))
 
+    async def trim(self) -> int:
+        """Take jobs whose records have expired out of the listings; how many."""
+        return await self._listing.trim()
+
     # One script for many --------------------------------------------------------------------
 
-    async def _accept_all(self, jobs: list[tuple[NewJob, bytes]]) -> list[bytes]:
+    async def finish_all(self, outcomes: list[Outcome]) -> list[bool]:
+        """:meth:`finish` of many at once."""
         arguments: list[Argument] = [self._ttl_ms]
+        size = 0
+        for end in outcomes:
+            result = b"" if end.result is None else await stored.pack(end.result)
+            size += len(result)
+            arguments += [
+                end.run_id, end.token, end.status.value, end.retry_in_ms,
+                _encode(end.error) if end.error else b"", result,
+                _encode(end.progress) if end.progress else b"",
+            ]  # fmt: skip
+        answers = await self._run("finish", arguments, large=size > _LARGE)
+        if _SPOILT in answers:
+            spoilt = [end.run_id for end, a in zip(outcomes, answers, strict=True) if a == _SPOILT]
+            self._log.error("record is spoilt", run_ids=spoilt)
+        return [answer == _HELD for answer in answers]
+
+    async def _accept_all(self, jobs: list[tuple[NewJob, bytes]]) -> list[Any]:
+        arguments: list[Argument] = [self._ttl_ms]
+        size = 0
         for new, payload in jobs:
             spec = new.spec
             key = f"{spec.submitted_by}\n{spec.kind}\n{new.idempotency_key}"
+            size += len(payload)
             arguments += [
-                new.run_id, spec.kind, spec.lane, spec.priority, spec.max_attempts,
+                new.run_id, spec.kind, spec.lane, spec.priority,
                 "" if spec.run_at_ms is None else spec.run_at_ms,
                 sha256(key.encode()).hexdigest() if new.idempotency_key else "",
                 new.digest, _encode(spec), payload,
             ]  # fmt: skip
-        return _passed(await self._run("accept", arguments))
-
-    async def _finish_all(self, outcomes: list[Outcome]) -> list[bool]:
-        arguments: list[Argument] = [self._ttl_ms]
-        for end in outcomes:
-            arguments += [
-                end.run_id, end.token, end.status.value, end.retry_in_ms, _encode(end.error)
-                if end.error else b"", await _pack(end.result) if end.result is not None else b"",
-                _encode(end.progress) if end.progress else b"",
-            ]  # fmt: skip
-        return [answer == b"1" for answer in await self._run("finish", arguments)]
+        return _passed(await self._run("accept", arguments, large=size > _LARGE))
 
     async def _report_all(self, items: list[Progress]) -> list[bool]:
         arguments: list[Argument] = []
+        size = 0
         for item in items:
             progress = _encode(item.progress) if item.progress is not None else b""
+            size += len(item.checkpoint or b"")
             arguments += [item.run_id, item.token, progress, item.checkpoint or b""]
-        return [answer == b"1" for answer in await self._run("progress", arguments)]
+        answers = await self._run("progress", arguments, large=size > _LARGE)
+        return [answer == _HELD for answer in answers]
 
 
 def _passed(answer: Any) -> list[Any]:
@@ -336,60 +336,5 @@ def _passed(answer: Any) -> list[Any]:
     return answers
 
 
-async def _claim(row: Sequence[Any]) -> Claim:
-    run_id, token, attempt, spec, payload, checkpoint = row
-    return Claim(
-        run_id=run_id.decode(),
-        token=token,
-        attempt=attempt,
-        spec=msgspec.json.decode(spec, type=Spec),
-        payload=await _unpack(payload),
-        checkpoint=checkpoint,
-    )
-
-
-def _record(run_id: str, values: Sequence[bytes | None]) -> JobRecord | None:
-    state = dict(zip(_STATE, values, strict=True))
-    stored, status = state[b"spec"], state[b"status"]
-    if stored is None or status is None:
-        return None
-    try:
-        spec = msgspec.json.decode(stored, type=Spec)
-    except msgspec.DecodeError:
-        return None
-
-    def moment(name: bytes) -> Any:
-        text = state[name]
-        return None if text is None else from_ms(int(text))
-
-    progress, error, worker = state[b"progress"], state[b"error"], state[b"worker"]
-    return JobRecord(
-        run_id=run_id, kind=spec.kind, status=JobState(status.decode()),
-        correlation_id=spec.correlation_id, submitted_at=moment(b"submitted_at"),
-        started_at=moment(b"started_at"), finished_at=moment(b"finished_at"),
-        attempt=int(state[b"attempt"] or 0), max_attempts=spec.max_attempts,
-        priority=spec.priority,
-        run_at=None if spec.run_at_ms is None else from_ms(spec.run_at_ms),
-        timeout_s=spec.timeout_s,
-        progress=msgspec.json.decode(progress) if progress else None,
-        error=msgspec.json.decode(error, type=JobError) if error else None,
-        worker=worker.decode() if worker else None,
-        drain_requeues=int(state[b"drain_requeues"] or 0), submitted_by=spec.submitted_by,
-    )  # fmt: skip
-
-
 def _seconds(moment: bytes, now_ms: int) -> float | None:
     return (float(moment) - now_ms) / 1000 if moment else None
-
-
-async def _pack(text: bytes) -> bytes:
-    """Large texts are kept compressed: models shrink to a tenth, in memory and in the log file."""
-    if len(text) < _COMPRESS_FROM:
-        return _PLAIN + text
-    return await asyncio.to_thread(lambda: _PACKED + zlib.compress(text, 1))
-
-
-async def _unpack(stored: bytes) -> bytes:
-    if stored[:1] == _PLAIN:
-        return stored[1:]
-    return await asyncio.to_thread(zlib.decompress, memoryview(stored)[1:])

@@ -1,27 +1,52 @@
 """The Lua scripts of the job engine: loaded once, each under its own name."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from control import keys
 from control.stores.scripts import Argument, Script
+from control.stores.wire import Wire
 
 # Scripts that free memory or keep leases alive must run even when Redis is full.
-_ALLOWED_WHEN_FULL = ("cancel", "finish", "heartbeat", "leave", "requeue", "rescue")
+_ALLOWED_WHEN_FULL = ("cancel", "finish", "heartbeat", "leave", "requeue", "rescue", "trim")
 
 
 class Scripts:
-    """Calls the scripts on one client. Raises :class:`control.errors.StoreUnavailable`."""
+    """Calls the scripts over ``wire``; over a connection of ``redis`` of its own what is so large
+    that all else would wait behind it. Raises :class:`control.errors.StoreUnavailable`."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._scripts = {name: Script(redis, text) for name, text in _texts().items()}
+    def __init__(self, wire: Wire, redis: Redis) -> None:
+        self._wire = wire
+        self._texts = _texts()
+        # Redis names scripts so.
+        self._digests = {
+            name: sha1(text.encode()).hexdigest()  # noqa: S324
+            for name, text in self._texts.items()
+        }
+        self._apart = {name: Script(redis, text) for name, text in self._texts.items()}
 
-    async def __call__(self, name: str, arguments: Sequence[Argument]) -> Any:
-        """Run the script ``name`` on the job engine's keys; what it answers is said in its file."""
-        return await self._scripts[name]([keys.JOBS], arguments)
+    async def __call__(
+        self, name: str, arguments: Sequence[Argument], *, again: bool = True, large: bool = False
+    ) -> Any:
+        """Run the script ``name`` on the job engine's keys; what it answers is said in its file.
+
+        ``again``: whether it may run twice where its first answer was lost.
+        """
+        if large:
+            return await self._apart[name]([keys.JOBS], arguments)
+        given = (1, keys.JOBS, *arguments)
+        try:
+            return await self._wire("EVALSHA", self._digests[name], *given, again=again)
+        except ResponseError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+            # A restart or a SCRIPT FLUSH; EVAL loads it again.
+            return await self._wire("EVAL", self._texts[name], *given, again=again)
 
 
 def _texts() -> Mapping[str, str]:

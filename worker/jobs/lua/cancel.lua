@@ -6,7 +6,8 @@
 
 local ttl_ms, run_id = ARGV[1], ARGV[2]
 local key = job_key(run_id)
-local job = redis.call('HMGET', key, 'status', 'kind', 'lane', 'queue', 'entry', 'attempt')
+local job = redis.call('HMGET', key,
+  'status', 'kind', 'queue', 'entry', 'attempt', 'rev', 'followed')
 local status = job[1]
 if not status then return false end
 if status == 'running' then
@@ -14,8 +15,11 @@ if status == 'running' then
   redis.call('PUBLISH', prefix .. 'cancel', run_id)
   return { status, '1' }
 end
-if status == 'queued' then dequeue(job[3], job[4], job[5])
-elseif status == 'scheduled' then redis.call('ZREM', prefix .. 'due', run_id)
+if status == 'queued' then dequeue(job[3], job[4])
+elseif status == 'scheduled' then
+  redis.call('ZREM', prefix .. 'due', run_id)
+  unlist(job[2], status, run_id)
 else return { status, '0' } end
-conclude(run_id, { kind = job[2], attempt = job[6] }, status, 'cancelled', ttl_ms, '')
+conclude(run_id, { kind = job[2], attempt = job[5], followed = job[7] }, (job[6] or 1) + 1,
+  'cancelled', ttl_ms, {})
 return { 'cancelled', '1' }

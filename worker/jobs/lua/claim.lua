@@ -16,24 +16,20 @@ local claims = {}
 
 -- Make a job this worker's, if it is `expected`; false where it is not.
 local function take(run_id, expected)
-  local key = job_key(run_id)
-  local job = redis.call('HMGET', key, 'kind', 'spec', 'status', 'token', 'attempt')
-  if job[3] ~= expected then return false end
-  local token, attempt = job[4] + 1, tonumber(job[5])
+  local job = read(run_id,
+    'status', 'spec', 'payload', 'rev', 'attempt', 'checkpoint', 'followed')
+  if job[1] ~= expected then return false end
+  local token, attempt = (job[4] or 1) + 1, tonumber(job[5] or 0)
   if expected == 'queued' then attempt = attempt + 1 end
-  redis.call('HSET', key, 'status', 'running', 'worker', worker, 'started_at', now,
-    'token', token, 'attempt', attempt)
-  if expected == 'queued' then
-    move(run_id, job[1], 'queued', 'running')
-    emit_status(key, run_id, 'running', attempt)
-  end
-  claims[#claims + 1] = { run_id, token, attempt, job[2],
-    redis.call('GET', key .. ':payload'), redis.call('GET', key .. ':checkpoint') }
+  redis.call('HSET', job_key(run_id), 'status', 'running', 'rev', text(token),
+    'token', text(token), 'attempt', text(attempt), 'worker', worker, 'started_at', NOW)
+  tell_status(job[7], run_id, token, 'running', attempt)
+  claims[#claims + 1] = { run_id, token, attempt, job[2], job[3], job[6] }
   return true
 end
 
 -- Entries are { id, { 'job', run_id } }; an entry without a body was deleted by a cancel.
-local function read(stream, from, most)
+local function entries(stream, from, most)
   local function attempt()
     return redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', most, 'STREAMS', stream, from)
   end
@@ -51,8 +47,7 @@ if ARGV[4] == '1' then
   local known = {}
   for at = 5, #ARGV do known[ARGV[at]] = true end
   for _, name in ipairs(QUEUES) do
-    local stream = queue_key(lane, name)
-    for _, entry in ipairs(read(stream, '0', ALL)) do
+    for _, entry in ipairs(entries(queue_key(lane .. ':' .. name), '0', ALL)) do
       local run_id = entry[2] and entry[2][2]
       if run_id and not known[run_id] then take(run_id, 'running') end
     end
@@ -60,12 +55,12 @@ if ARGV[4] == '1' then
 end
 
 for _, name in ipairs(QUEUES) do
-  local stream = queue_key(lane, name)
+  local queue = lane .. ':' .. name
   while #claims < count do
-    local entries = read(stream, '>', count - #claims)
-    if #entries == 0 then break end
-    for _, entry in ipairs(entries) do
-      if not take(entry[2][2], 'queued') then dequeue(lane, name, entry[1]) end
+    local found = entries(queue_key(queue), '>', count - #claims)
+    if #found == 0 then break end
+    for _, entry in ipairs(found) do
+      if not take(entry[2][2], 'queued') then dequeue(queue, entry[1]) end
     end
   end
 end

@@ -2,38 +2,52 @@
 --
 -- ARGV: ttl_ms, then for each run
 --   run_id, token, status, retry_in_ms, error JSON or '', result or '', progress JSON or ''
--- Returns for each '1', or '0' where the token is not the newest: the job belongs to somebody else
--- or has ended otherwise. To finish twice under the same token is to finish once.
+-- Returns for each 1; 0 where the token is not the newest: the job belongs to somebody else or has
+-- ended otherwise; -1 where its record is spoilt. To finish twice under the same token is to finish
+-- once.
 
 local FIELDS = 7
 local ttl_ms = ARGV[1]
-local answers = {}
-local ended = {}
+local answers, done = {}, {}
 
 local function finish(at)
   local run_id, token, status = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local error_json, result, progress = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
-  local key = job_key(run_id)
-  local job = redis.call('HMGET', key, 'token', 'status', 'kind', 'lane', 'queue', 'entry', 'attempt')
-  if job[1] ~= token then return '0' end
-  if job[2] ~= 'running' then return job[2] == status and '1' or '0' end
-  if progress ~= '' then redis.call('HSET', key, 'progress', progress) end
-  dequeue(job[4], job[5], job[6])
-  if status == 'scheduled' then
-    if error_json ~= '' then redis.call('HSET', key, 'error', error_json) end
-    redis.call('HDEL', key, 'worker')
-    move(run_id, job[3], 'running', 'scheduled')
-    emit_status(key, run_id, 'scheduled', job[7])
-    schedule(run_id, now + ARGV[at + 3])
-    return '1'
+  local job = redis.pcall('HMGET', job_key(run_id),
+    'token', 'status', 'rev', 'queue', 'entry', 'kind', 'attempt', 'followed')
+  if job.err then return -1 end
+  if job[1] ~= token then return 0 end
+  if job[2] ~= 'running' then return job[2] == status and 1 or 0 end
+  local rev, kind, followed = job[3] + 1, job[6], job[8]
+  local more = {}
+  if progress ~= '' then
+    more = { 'progress', progress, 'progressed', text(rev) }
+    tell(followed, run_id, rev, 'progress', progress)
+    rev = rev + 1
   end
-  if status == 'completed' then redis.call('HDEL', key, 'error') end
-  if result ~= '' then redis.call('SET', key .. ':result', result, 'PX', ttl_ms) end
-  conclude(run_id, { kind = job[3], attempt = job[7] }, 'running', status, ttl_ms, error_json)
-  ended[job[3] .. '\n' .. status] = { job[3], status }
-  return '1'
+  if error_json ~= '' or status == 'completed' then
+    more[#more + 1] = 'error'
+    more[#more + 1] = error_json
+  end
+  local entries = done[job[4]] or {}
+  entries[#entries + 1] = job[5]
+  done[job[4]] = entries
+  if status == 'scheduled' then
+    redis.call('HSET', job_key(run_id), 'status', status, 'rev', text(rev), 'since', NOW,
+      'worker', '', unpack(more))
+    tell_status(followed, run_id, rev, status, job[7])
+    schedule(run_id, kind, now + ARGV[at + 3])
+    return 1
+  end
+  if result ~= '' then
+    more[#more + 1] = 'result'
+    more[#more + 1] = result
+  end
+  local known = { kind = kind, attempt = job[7], followed = followed }
+  conclude(run_id, known, rev, status, ttl_ms, more)
+  return 1
 end
 
 for at = 2, #ARGV, FIELDS do answers[#answers + 1] = finish(at) end
-for _, index in pairs(ended) do trim(index[1], index[2]) end
+for queue, entries in pairs(done) do dequeue_many(queue, entries) end
 return answers

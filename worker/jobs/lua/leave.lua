@@ -7,7 +7,7 @@ local worker = ARGV[1]
 local left = 0
 for _, lane in ipairs(LANES) do
   for _, name in ipairs(QUEUES) do
-    local stream = queue_key(lane, name)
+    local stream = queue_key(lane .. ':' .. name)
     local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', 1, worker)
     if not pending.err then
       left = left + #pending

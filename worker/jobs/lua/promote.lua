@@ -5,14 +5,20 @@
 
 local due = prefix .. 'due'
 local ready = redis.call('ZRANGE', due, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+local woken = {}
 for _, run_id in ipairs(ready) do
   redis.call('ZREM', due, run_id)
-  local job = redis.call('HMGET', job_key(run_id), 'status', 'kind', 'lane', 'priority', 'attempt')
+  local job = read(run_id, 'status', 'kind', 'spec', 'rev', 'attempt', 'followed')
   if job[1] == 'scheduled' then
-    move(run_id, job[2], 'scheduled', 'queued')
-    emit_status(job_key(run_id), run_id, 'queued', job[5])
-    enqueue(run_id, job[3], job[4])
+    local lane, priority = terms(job[3])
+    local queue, rev = lane .. ':' .. priority, (job[4] or 1) + 1
+    unlist(job[2], 'scheduled', run_id)
+    redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev), 'since', NOW,
+      'queue', queue, 'entry', enqueue(run_id, queue))
+    tell_status(job[6], run_id, rev, 'queued', job[5])
+    woken[lane] = true
   end
 end
+for lane in pairs(woken) do ring(lane) end
 local next_due = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')
 return { #ready, next_due[2] or '', now }

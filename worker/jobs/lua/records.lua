@@ -2,19 +2,25 @@
 --
 -- KEYS[1] is the prefix of all keys, `drawbridge:{jobs}:`; its hash tag routes the script.
 -- Time is Redis's own, in milliseconds, so that a worker's wrong clock can harm nothing.
+--
+-- A job is one hash. `rev` counts what has happened to it, from 1, and numbers its events; `token`
+-- is the revision of its newest claim. Each call of Redis costs about as much as all the Lua around
+-- it: a transition reads with one HMGET and writes with one HSET.
 
 local prefix = KEYS[1]
 local QUEUES = { 'returned', 'high', 'normal', 'low' }
 local LANES = { 'cpu', 'io' }
 local GROUP = 'workers'
-local EVENTS_KEPT = 256
+
+-- A whole number as text: Redis takes microseconds to print a number that Lua hands it.
+local function text(number) return string.format('%d', number) end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local NOW = text(now)
 
 local function job_key(run_id) return prefix .. 'job:' .. run_id end
-local function queue_key(lane, name) return prefix .. 'queue:' .. lane .. ':' .. name end
-local function index_key(kind, status) return prefix .. 'index:' .. kind .. ':' .. status end
+local function queue_key(queue) return prefix .. 'queue:' .. queue end
 
 -- Other writers leave "False", "off" or "true" in the flags; such words mean what they say.
 -- control.flags.document.redis_value_to_bool reads the same way.
@@ -36,30 +42,46 @@ local function bridge_is_up()
   return up and 'closed' or nil
 end
 
--- Append to the job's events and tell whoever follows it. A list of small texts, not a stream: a
--- stream takes 4 KiB for its first entry, and a day's jobs are many. Events are numbered from 1 by
--- their place; `dropped` counts those that the list no longer holds.
-local function emit(key, kind, data)
-  local events = key .. ':events'
-  local text = kind .. '\n' .. data
-  local number = redis.call('RPUSH', events, text)
-  if number >= EVENTS_KEPT then
-    number = number + (redis.call('HGET', key, 'dropped') or 0)
-    redis.call('LPOP', events)
-    redis.call('HINCRBY', key, 'dropped', 1)
+-- The fields of a job, in order; false for each where there is no such job or no record at its key.
+local function read(run_id, ...)
+  local found = redis.pcall('HMGET', job_key(run_id), ...)
+  return found.err and {} or found
+end
+
+-- What the submission said of a job that is to be queued or judged; defaults where it is spoilt.
+local function terms(spec)
+  local good, said = pcall(cjson.decode, spec or '')
+  if not good or type(said) ~= 'table' then said = {} end
+  return said.lane or 'io', said.priority or 'normal', said.max_attempts or 1
+end
+
+-- Tell who follows the job what its revision `rev` is. Nobody does, mostly.
+local function tell(followed, run_id, rev, kind, data)
+  if followed then
+    redis.call('PUBLISH', job_key(run_id) .. ':events', text(rev) .. '\n' .. kind .. '\n' .. data)
   end
-  redis.call('PUBLISH', events, number .. '\n' .. text)
 end
 
-local function emit_status(key, run_id, status, attempt)
-  emit(key, 'status', string.format(
-    '{"run_id":"%s","status":"%s","attempt":%d,"at_ms":%d}', run_id, status, attempt, now))
+local function tell_status(followed, run_id, rev, status, attempt)
+  if followed then
+    tell(followed, run_id, rev, 'status', string.format(
+      '{"run_id":"%s","status":"%s","attempt":%d,"at_ms":%d}', run_id, status, attempt or 0, now))
+  end
 end
 
--- The job's place in the listing. Its record's `status` is the caller's to set.
-local function move(run_id, kind, from, to)
-  if from then redis.call('ZREM', index_key(kind, from), run_id) end
-  redis.call('ZADD', index_key(kind, to), 0, run_id)
+local function tell_end(followed, run_id, rev, status)
+  if followed then
+    tell(followed, run_id, rev, 'end', string.format(
+      '{"run_id":"%s","status":"%s","at_ms":%d}', run_id, status, now))
+  end
+end
+
+-- The listing by status, of the few that are scheduled, failed or cancelled.
+local function list(kind, status, run_id)
+  redis.call('ZADD', prefix .. 'index:' .. kind .. ':' .. status, 0, run_id)
+end
+local function unlist(kind, status, run_id)
+  redis.call('ZREM', prefix .. 'index:' .. kind .. ':' .. status, run_id)
 end
 
 -- One element at most lies on a bell; a waiting consumer takes it at once.
@@ -68,56 +90,63 @@ local function ring(lane)
   if redis.call('LLEN', bell) == 0 then redis.call('RPUSH', bell, '1') end
 end
 
--- Put a job into a queue of its lane, as queued, and wake one consumer.
-local function enqueue(run_id, lane, name)
-  local entry = redis.call('XADD', queue_key(lane, name), '*', 'job', run_id)
-  redis.call('HSET', job_key(run_id), 'status', 'queued', 'queue', name, 'entry', entry)
-  ring(lane)
+-- Put a job into a queue (`lane:name`); its entry there. Who calls this rings the bell.
+local function enqueue(run_id, queue)
+  return redis.call('XADD', queue_key(queue), '*', 'job', run_id)
 end
 
--- Take a job's entry out of its queue, whoever holds it.
-local function dequeue(lane, name, entry)
-  local stream = queue_key(lane, name)
-  redis.call('XACK', stream, GROUP, entry)
-  redis.call('XDEL', stream, entry)
+-- Take entries out of a queue, whoever holds them.
+local function dequeue(queue, ...)
+  local stream = queue_key(queue)
+  redis.call('XACK', stream, GROUP, ...)
+  redis.call('XDEL', stream, ...)
 end
 
--- Hold a job back until `due`, as scheduled; tell the timers if that is the earliest.
-local function schedule(run_id, due)
-  redis.call('HSET', job_key(run_id), 'status', 'scheduled')
+-- The same for many that were held. To trim what lies before the oldest entry that is still held,
+-- or was not yet read, costs a fraction of deleting one by one; only what was queued long after
+-- that oldest one is deleted, lest a long run keep all that comes after it.
+local FAR_MS = 1000
+local function dequeue_many(queue, entries)
+  local stream = queue_key(queue)
+  redis.call('XACK', stream, GROUP, unpack(entries))
+  local held = redis.call('XPENDING', stream, GROUP, '-', '+', 1)[1]
+  local before = held and held[1]
+  if not before then
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+      for at = 1, #group, 2 do
+        if group[at] == 'last-delivered-id' then
+          local ms, number = string.match(group[at + 1], '(%d+)-(%d+)')
+          before = ms .. '-' .. text(number + 1)
+        end
+      end
+    end
+  end
+  redis.call('XTRIM', stream, 'MINID', before)
+  local oldest, far = tonumber(string.match(before, '%d+')), {}
+  for _, entry in ipairs(entries) do
+    if string.match(entry, '%d+') - oldest > FAR_MS then far[#far + 1] = entry end
+  end
+  if far[1] then redis.call('XDEL', stream, unpack(far)) end
+end
+
+-- Hold a job back until `due`; tell the timers if that is the earliest.
+local function schedule(run_id, kind, due)
+  list(kind, 'scheduled', run_id)
   redis.call('ZADD', prefix .. 'due', due, run_id)
   if redis.call('ZRANGE', prefix .. 'due', 0, 0)[1] == run_id then
     redis.call('PUBLISH', prefix .. 'due', due)
   end
 end
 
--- Members of an index whose records have expired leave it, a few at each batch of ends.
-local function trim(kind, status)
-  local index = index_key(kind, status)
-  for _, run_id in ipairs(redis.call('ZRANGE', index, 0, EVENTS_KEPT)) do
-    if redis.call('EXISTS', job_key(run_id)) == 1 then return end
-    redis.call('ZREM', index, run_id)
-  end
-end
-
--- The end of a job: nothing of it stays longer than `ttl_ms`. `job` says its kind and attempt.
-local function conclude(run_id, job, from, status, ttl_ms, error_json)
+-- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`.
+local function conclude(run_id, job, rev, status, ttl_ms, more)
   local key = job_key(run_id)
-  move(run_id, job.kind, from, status)
-  if error_json ~= '' then
-    redis.call('HSET', key, 'status', status, 'finished_at', now, 'error', error_json)
-  else
-    redis.call('HSET', key, 'status', status, 'finished_at', now)
-  end
+  redis.call('HSET', key, 'status', status, 'rev', text(rev + 1), 'finished_at', NOW, unpack(more))
   -- A failed job keeps its payload, so that it can be run again.
-  if status == 'failed' then
-    redis.call('DEL', key .. ':checkpoint')
-    redis.call('PEXPIRE', key .. ':payload', ttl_ms)
-  else
-    redis.call('DEL', key .. ':checkpoint', key .. ':payload')
-  end
-  emit_status(key, run_id, status, job.attempt)
-  emit(key, 'end', string.format('{"run_id":"%s","status":"%s","at_ms":%d}', run_id, status, now))
+  if status == 'failed' then redis.call('HDEL', key, 'checkpoint')
+  else redis.call('HDEL', key, 'payload', 'checkpoint') end
   redis.call('PEXPIRE', key, ttl_ms)
-  redis.call('PEXPIRE', key .. ':events', ttl_ms)
+  if status ~= 'completed' then list(job.kind, status, run_id) end
+  tell_status(job.followed, run_id, rev, status, job.attempt)
+  tell_end(job.followed, run_id, rev + 1, status)
 end

@@ -1,35 +1,39 @@
--- Give runs back, uncharged: they go to the head of the line, under a new token, so that a late
--- finish of the old one is refused.
+-- Give runs back, uncharged: they go to the head of the line. The next claim makes a new token, and
+-- until then they do not run, so a late finish of the old one is refused.
 --
 -- ARGV: ttl_ms, drained ('1' counts as a drain requeue), then for each run
 --   run_id, token, checkpoint or ''
--- Returns for each '1', or '0' where the token is not the newest.
+-- Returns for each 1; 0 where the token is not the newest; -1 where its record is spoilt.
 
 local FIELDS = 3
 local ttl_ms, drained = ARGV[1], ARGV[2]
-local answers = {}
+local answers, woken = {}, {}
 
 local function requeue(at)
   local run_id, token, checkpoint = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local key = job_key(run_id)
-  local job = redis.call('HMGET', key,
-    'token', 'status', 'kind', 'lane', 'queue', 'entry', 'cancel', 'attempt')
-  if job[1] ~= token or job[2] ~= 'running' then return '0' end
-  dequeue(job[4], job[5], job[6])
-  if job[7] then
-    conclude(run_id, { kind = job[3], attempt = job[8] }, 'running', 'cancelled', ttl_ms, '')
-    return '1'
+  local job = redis.pcall('HMGET', job_key(run_id), 'token', 'status', 'rev', 'queue', 'entry',
+    'kind', 'attempt', 'followed', 'cancel', 'drain_requeues')
+  if job.err then return -1 end
+  if job[1] ~= token or job[2] ~= 'running' then return 0 end
+  local rev, attempt, followed = job[3] + 1, job[7] - 1, job[8]
+  dequeue(job[4], job[5])
+  if job[9] then
+    conclude(run_id, { kind = job[6], attempt = job[7], followed = followed }, rev, 'cancelled',
+      ttl_ms, {})
+    return 1
   end
-  local attempt = job[8] - 1
-  redis.call('HSET', key, 'token', token + 1, 'attempt', attempt)
-  if drained == '1' then redis.call('HINCRBY', key, 'drain_requeues', 1) end
-  redis.call('HDEL', key, 'worker')
-  if checkpoint ~= '' then redis.call('SET', key .. ':checkpoint', checkpoint) end
-  move(run_id, job[3], 'running', 'queued')
-  emit_status(key, run_id, 'queued', attempt)
-  enqueue(run_id, job[4], 'returned')
-  return '1'
+  local lane = string.match(job[4], '^[^:]+')
+  local queue = lane .. ':returned'
+  local more = {}
+  if checkpoint ~= '' then more = { 'checkpoint', checkpoint } end
+  redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev),
+    'attempt', text(attempt), 'drain_requeues', text((job[10] or 0) + drained),
+    'worker', '', 'since', NOW, 'queue', queue, 'entry', enqueue(run_id, queue), unpack(more))
+  tell_status(followed, run_id, rev, 'queued', attempt)
+  woken[lane] = true
+  return 1
 end
 
 for at = 3, #ARGV, FIELDS do answers[#answers + 1] = requeue(at) end
+for lane in pairs(woken) do ring(lane) end
 return answers

@@ -6,42 +6,42 @@
 -- workers' heartbeats may be as late as this call, and nobody can be called lost. Else for each job
 --   { run_id, worker, 'queued' | 'failed' | 'cancelled' }
 
-local BATCH = 100
+local BATCH = 500
 local ttl_ms, error_json = ARGV[1], ARGV[2]
-local rescued = {}
+local rescued, woken = {}, {}
 if now - ARGV[3] > tonumber(ARGV[4]) then return 'late' end
 
-local function rescue(run_id, worker, lane, name, entry)
-  local key = job_key(run_id)
-  local job = redis.call('HMGET', key, 'status', 'worker', 'kind', 'attempt', 'max_attempts', 'cancel')
-  dequeue(lane, name, entry)
+local function rescue(run_id, worker, lane)
+  local job = read(run_id,
+    'status', 'worker', 'kind', 'attempt', 'spec', 'rev', 'cancel', 'followed')
   if job[1] ~= 'running' or job[2] ~= worker then return end
-  local kind, attempt = job[3], tonumber(job[4])
-  redis.call('HINCRBY', key, 'token', 1)
+  local attempt, rev, followed = tonumber(job[4]), job[6] + 1, job[8]
+  local _, _, max_attempts = terms(job[5])
   local outcome = 'queued'
-  if job[6] then outcome = 'cancelled'
-  elseif attempt >= tonumber(job[5]) then outcome = 'failed' end
+  if job[7] then outcome = 'cancelled' elseif attempt >= max_attempts then outcome = 'failed' end
   if outcome == 'queued' then
-    redis.call('HDEL', key, 'worker')
-    move(run_id, kind, 'running', 'queued')
-    emit_status(key, run_id, 'queued', attempt)
-    enqueue(run_id, lane, 'returned')
+    local queue = lane .. ':returned'
+    redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev), 'worker', '',
+      'since', NOW, 'queue', queue, 'entry', enqueue(run_id, queue))
+    tell_status(followed, run_id, rev, 'queued', attempt)
+    woken[lane] = true
   else
-    local job_now = { kind = kind, attempt = attempt }
-    conclude(run_id, job_now, 'running', outcome, ttl_ms, outcome == 'failed' and error_json or '')
+    conclude(run_id, { kind = job[3], attempt = attempt, followed = followed }, rev, outcome,
+      ttl_ms, outcome == 'failed' and { 'error', error_json } or {})
   end
   rescued[#rescued + 1] = { run_id, worker, outcome }
 end
 
 -- The entries of a lost worker in one queue; true when none is left.
 local function empty(worker, lane, name)
-  local stream = queue_key(lane, name)
+  local queue = lane .. ':' .. name
+  local stream = queue_key(queue)
   local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', BATCH, worker)
   if pending.err then return true end -- no such queue or group: nothing to rescue
   for _, item in ipairs(pending) do
     local entry = redis.call('XRANGE', stream, item[1], item[1])[1]
-    if entry then rescue(entry[2][2], worker, lane, name, item[1])
-    else redis.call('XACK', stream, GROUP, item[1]) end
+    dequeue(queue, item[1])
+    if entry then rescue(entry[2][2], worker, lane) end
   end
   if #pending == BATCH then return false end
   redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, worker)
@@ -56,4 +56,5 @@ for _, worker in ipairs(redis.call('ZRANGE', workers, '-inf', now, 'BYSCORE', 'L
   end
   if done then redis.call('ZREM', workers, worker) end
 end
+for lane in pairs(woken) do ring(lane) end
 return rescued

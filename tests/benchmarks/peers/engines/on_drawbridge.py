@@ -7,6 +7,7 @@ from typing import Any
 
 import noop
 
+from control import keys
 from control.config import Config
 from control.ids import new_id
 from control.stores import redis
@@ -50,18 +51,9 @@ class Client:
         return await asyncio.gather(*(self.submit(noop.UNMARKED) for _ in range(count)))
 
     async def finished(self, handles: list[str]) -> int:
-        """By the listing: some have completed, and none waits or runs any more."""
-        newest = await self._newest(JobState.COMPLETED)
-        if newest is None or newest < min(handles[0], handles[-1]):
-            return 0
-        for state in (JobState.QUEUED, JobState.RUNNING):
-            if await self._newest(state) is not None:
-                return 1
-        return len(handles)
-
-    async def _newest(self, state: JobState) -> str | None:
-        page = await self._jobs.list_jobs(kinds=[KIND], status=state, limit=1)
-        return page.jobs[0].run_id if page.jobs else None
+        """By the queue, which a job leaves in the step that stores its result."""
+        left: int = await self._redis.xlen(keys.queue("io", "normal"))
+        return len(handles) - left
 
     async def result(self, handle: str) -> int | None:
         """As it is stored."""

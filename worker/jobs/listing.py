@@ -1,0 +1,89 @@
+"""Lists jobs, newest first. A listing holds run ids alone, in the order of their making; what has
+expired meanwhile is passed over here and taken out by :meth:`Listing.trim`."""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Sequence
+
+from control import ids, keys
+from control.errors import InvalidInput
+from control.stores.wire import Wire
+from worker.jobs import stored
+from worker.jobs.job import JobRecord, JobState, Page
+from worker.jobs.scripts import Scripts
+
+_LOOKS, _MOST_LOOKS = 100, 2_000
+"""How many records are read at a time where some may be passed over, and how many for a page; one
+that finds too few in them is short, and its cursor goes on."""
+
+_TRIM_AT_ONCE = 500
+
+
+class Listing:
+    """The listings of all kinds."""
+
+    def __init__(self, wire: Wire, scripts: Scripts, *, ttl_ms: int) -> None:
+        self._wire = wire
+        self._scripts = scripts
+        self._ttl_ms = ttl_ms
+
+    async def page(
+        self, kinds: Sequence[str] | None, status: JobState | None, limit: int, cursor: str | None
+    ) -> Page:
+        """Up to ``limit`` jobs after ``cursor``. Raises :class:`InvalidInput` for a bad cursor."""
+        if cursor is not None and not ids.is_id(cursor):
+            raise InvalidInput("is not a cursor of this listing", "cursor")
+        listed = status if status in keys.LISTED else None
+        indexes = [keys.index(k, listed) for k in (await self._kinds() if kinds is None else kinds)]
+        at_once = limit if status == listed else max(limit, _LOOKS)
+        found: list[JobRecord] = []
+        looks = 0
+        while looks < _MOST_LOOKS:
+            run_ids, more = await self._run_ids(indexes, cursor, at_once)
+            records = await self._records(run_ids)
+            looks += len(run_ids)
+            for run_id, record in zip(run_ids, records, strict=True):
+                cursor = run_id
+                if record is not None and status in (None, record.status):
+                    found.append(record)
+                    if len(found) == limit:
+                        return Page(found, cursor if more or run_id != run_ids[-1] else None)
+            if not more:
+                return Page(found, None)
+        return Page(found, cursor)
+
+    async def trim(self) -> int:
+        """Take out what has expired; how many. One call looks at all that is old enough."""
+        count = 0
+        before = ids.id_at(int(time.time() * 1000) - self._ttl_ms)
+        for kind in await self._kinds():
+            for name in (kind, *(f"{kind}:{status}" for status in keys.LISTED)):
+                after = ""
+                while True:
+                    gone, last = await self._scripts("trim", [name, after, before, _TRIM_AT_ONCE])
+                    count += gone
+                    if not last:
+                        break
+                    after = last
+        return count
+
+    async def _kinds(self) -> list[str]:
+        return sorted(kind.decode() for kind in await self._wire("SMEMBERS", keys.KINDS))
+
+    async def _run_ids(
+        self, indexes: Sequence[str], cursor: str | None, most: int
+    ) -> tuple[list[str], bool]:
+        """The next run ids of all ``indexes`` together, and whether there are more."""
+        highest = f"({cursor}" if cursor else "+"
+        found = await asyncio.gather(
+            *(self._wire("ZREVRANGEBYLEX", i, highest, "-", "LIMIT", 0, most + 1) for i in indexes)
+        )
+        merged = [run_id.decode() for run_id in heapq.merge(*found, reverse=True)]
+        return merged[:most], len(merged) > most
+
+    async def _records(self, run_ids: Sequence[str]) -> list[JobRecord | None]:
+        rows = await asyncio.gather(
+            *(self._wire("HMGET", keys.job(run_id), *stored.FIELDS) for run_id in run_ids)
+        )
+        return [stored.record(run_id, row) for run_id, row in zip(run_ids, rows, strict=True)]
