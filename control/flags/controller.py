@@ -89,14 +89,16 @@ class Controller:
             command, heard_at = await self._waiting.get()
             try:
                 if not await self._left_to_another(command, heard_at):
-                    await self.claim(command, via="channel")
+                    await self.claim(command, via="channel", heard_at=heard_at)
             except StoreUnavailable as error:
                 # Redis went away: the publisher hears nothing and sends it again.
                 self._log.warning("command abandoned", id=command.id, reason=error.reason)
             except Exception:
                 self._log.exception("command failed", id=command.id)
 
-    async def claim(self, command: Command, *, via: Via = "local") -> Outcome | None:
+    async def claim(
+        self, command: Command, *, via: Via = "local", heard_at: float | None = None
+    ) -> Outcome | None:
         """Carry ``command`` out, unless another instance has begun to; ``None`` then.
 
         One that is done has its answer published again. Raises :class:`StoreUnavailable`.
@@ -106,7 +108,9 @@ class Controller:
             [key, key + ":told"],
             [self._instance, int(CLAIM_S * 1000), keys.EVENTS_CHANNEL, int(QUIET_S * 1000)],
         )
-        return await self.carry_out(command, via=via) if verdict == b"taken" else None
+        if verdict != b"taken":
+            return None
+        return await self.carry_out(command, via=via, heard_at=heard_at)
 
     async def carry_out(
         self,
@@ -115,6 +119,7 @@ class Controller:
         via: Via = "local",
         debounced: bool = True,
         offline: bool = False,
+        heard_at: float | None = None,
     ) -> Outcome:
         """Do what ``command`` asks, whoever heard it, and announce what became of it.
 
@@ -123,7 +128,8 @@ class Controller:
         raise where a store is away; the verdict tells.
         """
         too_soon = self._too_soon_here if offline else self._too_soon
-        wait_s = await too_soon(command) if debounced else None
+        heard_at = self._clock.monotonic() if heard_at is None else heard_at
+        wait_s = await too_soon(command, heard_at) if debounced else None
         if wait_s is not None:
             outcome = await self._debounced(command, wait_s, via)
         else:
@@ -189,8 +195,10 @@ class Controller:
         except StoreUnavailable as error:
             self._log.warning("not announced", reason=error.reason, id=outcome.command_id)
 
-    async def _too_soon(self, command: Command) -> float | None:
+    async def _too_soon(self, command: Command, heard_at: float) -> float | None:
         """Seconds until the flag may change again; ``None`` if it may now, which it then has."""
+        if self._overslept(command, heard_at):
+            return 0.001
         key, mark = keys.debounce(command.flag), _mark(command)
         try:
             with guard():
@@ -199,21 +207,29 @@ class Controller:
                     asked = self._redis.pipeline(transaction=True).get(key).pttl(key)
                     holder, left_ms = await asked.execute()
         except StoreUnavailable:
-            return await self._too_soon_here(command)
+            return await self._too_soon_here(command, heard_at)
         # The same command once more is let through: the ledger knows what became of it.
         if taken or holder == mark.encode():
             self._changed_at[command.flag] = (self._clock.monotonic(), mark)
             return None
         return max(0.001, float(left_ms) / 1000)
 
-    async def _too_soon_here(self, command: Command) -> float | None:
+    async def _too_soon_here(self, command: Command, heard_at: float) -> float | None:
         """The same from memory, while Redis is away."""
         now, mark = self._clock.monotonic(), _mark(command)
         at, holder = self._changed_at.get(command.flag, (-math.inf, ""))
-        if holder != mark and now - at < DEBOUNCE_S:
-            return at + DEBOUNCE_S - now
+        if holder != mark and heard_at < at + DEBOUNCE_S:
+            return max(0.001, at + DEBOUNCE_S - now)
         self._changed_at[command.flag] = (now, mark)
         return None
+
+    def _overslept(self, command: Command, heard_at: float) -> bool:
+        """Whether it was too soon when it was heard, and only its wait made it late enough: of
+        many that come at once one is carried out, however long the others queue."""
+        at, holder = self._changed_at.get(command.flag, (-math.inf, ""))
+        over_at = at + DEBOUNCE_S
+        waited_it_out = heard_at < over_at <= self._clock.monotonic()
+        return holder != _mark(command) and (heard_at < at or waited_it_out)
 
     async def _allow(self, command: Command, *, offline: bool) -> None:
         """The command changed nothing, so the next one need not wait."""

@@ -24,9 +24,9 @@ StartWorker = Callable[..., AbstractAsyncContextManager[Replica]]
 
 
 class Jobs:
-    """Submits jobs and waits for what becomes of them, by their events."""
+    """Submits jobs and waits for what becomes of them, by their events on ``listening``."""
 
-    def __init__(self, redis: Redis, listening: PubSub) -> None:
+    def __init__(self, redis: Redis, listening: PubSub | None = None) -> None:
         self.state = JobStateManager(redis, result_ttl_s=600, lease_s=LEASE_S)
         self._redis: Any = redis
         self._listening = listening
