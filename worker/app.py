@@ -1,5 +1,6 @@
 """How a worker is put together: what exists, what it is made from, and in which order."""
 
+import gc
 import socket
 from collections.abc import Callable
 from contextlib import aclosing, suppress
@@ -118,6 +119,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                 life.supervise(f"consumer of {lane}", consumer.run())
         drain.follow()
 
+        gc.freeze()  # what is there by now stays: the collector need not walk it for each few jobs
         log.info("working", worker=worker, probes=url_of(listening), kinds=[k.name for k in known])
         try:
             await life.stopping()

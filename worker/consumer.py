@@ -90,8 +90,8 @@ class Consumer:
             return 0
         return self._ramp.open - self._executor.count(self._lane)
 
-    def _resume(self) -> None:
-        self._ramp.begin(self._executor.count(self._lane))
+    def _resume(self, again: bool) -> None:
+        self._ramp.begin(self._executor.count(self._lane), bit_by_bit=again)
         self._pause.reset()
 
     def _look_up(self) -> None:

@@ -63,7 +63,9 @@ class Drain:
         self._claiming = 0
         self._moved = asyncio.Event()
         self._winding: asyncio.Task[None] | None = None
-        self._on_resume: list[Callable[[], None]] = []
+        self._on_resume: list[Callable[[bool], None]] = []
+        self._rested = False
+        """Whether maintenance has ever held this worker back."""
         self._on_progress: list[Callable[[], None]] = []
         self._log = logs.get(__name__)
         self.phase = Phase.PAUSED
@@ -74,8 +76,9 @@ class Drain:
         self.shut.set()
         executor.on_change(self._count)
 
-    def on_resume(self, tell: Callable[[], None]) -> None:
-        """Have ``tell`` called whenever the worker may claim again."""
+    def on_resume(self, tell: Callable[[bool], None]) -> None:
+        """Have ``tell`` called whenever the worker may claim, and with whether it may *again*:
+        after a maintenance, when the whole fleet goes on at the same time."""
         self._on_resume.append(tell)
 
     def on_progress(self, tell: Callable[[], None]) -> None:
@@ -121,6 +124,7 @@ class Drain:
 
     def _obey(self, flags: Document) -> None:
         raised = flags.is_active(MAINTENANCE)
+        self._rested = self._rested or raised
         if raised and self.phase is Phase.RUNNING:
             self._close(Phase.DRAINING)
         elif not raised and self.phase in (Phase.PAUSED, Phase.DRAINING):
@@ -133,7 +137,7 @@ class Drain:
         self.open.set()
         self._enter(Phase.RUNNING)
         for tell in self._on_resume:
-            tell()
+            tell(self._rested)
 
     def _close(self, phase: Phase) -> asyncio.Task[None]:
         """Admit nothing from this moment on, and begin to wind down."""

@@ -172,6 +172,7 @@ class Executor:
         if running.timer is not None:
             running.timer.cancel()
         running.reporter.close()
+        running.run = None
         self._executing[running.claim.spec.lane] -= 1
         running.outcome = self._outcome(running, ended)
         self._outbox.add(running)

@@ -17,9 +17,9 @@ class Ramp:
         self._held = 0
         self._began = math.inf
 
-    def begin(self, held: int) -> None:
-        """Open slots from now on, beside ``held`` that are taken already."""
-        self._held = held
+    def begin(self, held: int, *, bit_by_bit: bool = True) -> None:
+        """Open slots from now on, beside ``held`` that are taken already; else all of them now."""
+        self._held = held if bit_by_bit else self._slots
         self._began = self._clock.monotonic()
 
     @property

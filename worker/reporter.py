@@ -42,6 +42,7 @@ class Reporter:
         """Stop sending; what was not sent is in :attr:`unsent` and :attr:`checkpoint`."""
         if self._sender is not None:
             self._sender.cancel()
+        self._on_stale = _nobody  # no circle is left for the collector
 
     def _send(self, progress: dict[str, Any] | None, checkpoint: bytes | None) -> None:
         before = self._waiting
@@ -65,3 +66,7 @@ class Reporter:
             else:
                 if progress is self.unsent:
                     self.unsent = None
+
+
+def _nobody() -> None:
+    """Whom a run that has ended tells."""

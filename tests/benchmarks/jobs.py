@@ -34,8 +34,8 @@ ONE_BY_ONE, TOGETHER, DRAINED = 4_000, 20_000, 40_000
 SAMPLES = 1_000
 IDLE_S = 10.0
 AT_ONCE = 1_000
-WARM = 0.2
-"""The part of a drain that is not counted: a worker's slots open one after another."""
+WARM = 0.05
+"""The part of a drain that is not counted, while the worker has just begun."""
 
 # What clients send; whatever else Redis counts happens inside scripts.
 _SENT = ("evalsha", "eval", "blpop", "ping", "subscribe", "ssubscribe", "hgetall")

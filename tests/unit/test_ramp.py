@@ -42,6 +42,12 @@ def test_slots_double_until_all_are_open(clock: HandClock) -> None:
     assert ramp.open == 100
 
 
+def test_who_never_rested_has_all_slots_at_once(clock: HandClock) -> None:
+    ramp = Ramp(100, clock)  # type: ignore[arg-type]
+    ramp.begin(0, bit_by_bit=False)
+    assert (ramp.open, ramp.next_s) == (100, None)
+
+
 def test_slots_that_are_taken_do_not_slow_the_ramp(clock: HandClock) -> None:
     ramp = Ramp(10, clock)  # type: ignore[arg-type]
     ramp.begin(5)

@@ -55,7 +55,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     submitted_by: str = "anonymous"
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The part of a job that never changes after its submission; stored as one JSON text."""
 
     kind: str
@@ -95,7 +95,7 @@ class Accepted(msgspec.Struct, frozen=True):
     correlation_id: str
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job that this worker may run now. Whoever holds the newest ``token`` may finish it."""
 
     run_id: str
@@ -106,7 +106,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: bytes | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a run ended.
 
     ``status`` is completed, failed or cancelled; or scheduled, to run again after

@@ -59,12 +59,12 @@ def events(run_id: str, values: Sequence[bytes | None]) -> list[JobEvent] | None
     if status is None or submitted is None:
         return None
     state, number = JobState(status.decode()), int(rev or 1)
-    changed = number
+    changed = number  # see records.lua for what the revisions are
     at = since or submitted
     if state.finished:
         changed, at = number - 1, finished or submitted
     elif state is JobState.RUNNING:
-        changed, at = int(token or number), started or submitted
+        changed, at = int(token or 1), started or submitted
     when = iso(from_ms(int(at)))
     head = f'{{"run_id":"{run_id}","status":"{state}"'
     data = f'{head},"attempt":{int(attempt or 0)},"at":"{when}"}}'

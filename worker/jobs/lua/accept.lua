@@ -38,21 +38,19 @@ local function accept(at)
   end
   local key = job_key(run_id)
   local waits = run_at ~= '' and tonumber(run_at) > now
-  if redis.call('HSETNX', key, 'status', waits and 'scheduled' or 'queued') == 0 then
-    return tonumber(redis.call('HGET', key, 'submitted_at'))
-  end
+  local before = redis.call('HGET', key, 'submitted_at')
+  if before then return tonumber(before) end
   local members = listed[kind] or {}
   members[#members + 1] = '0'
   members[#members + 1] = run_id
   listed[kind] = members
   if waits then
-    redis.call('HSET', key, 'kind', kind, 'spec', ARGV[at + 7], 'payload', ARGV[at + 8],
-      'submitted_at', NOW)
-    schedule(run_id, kind, run_at)
+    redis.call('HSET', key, 'status', 'scheduled', 'submitted_at', NOW, 'spec', ARGV[at + 7],
+      'payload', ARGV[at + 8])
+    schedule(run_id, run_at)
   else
-    local queue = lane .. ':' .. priority
-    redis.call('HSET', key, 'kind', kind, 'spec', ARGV[at + 7], 'payload', ARGV[at + 8],
-      'submitted_at', NOW, 'queue', queue, 'entry', enqueue(run_id, queue))
+    redis.call('HSET', key, 'status', 'queued', 'submitted_at', NOW, 'spec', ARGV[at + 7],
+      'payload', ARGV[at + 8], 'entry', enqueue(run_id, lane .. ':' .. priority))
     woken[lane] = true
   end
   return now

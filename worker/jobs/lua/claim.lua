@@ -20,9 +20,10 @@ local function take(run_id, expected)
     'status', 'spec', 'payload', 'rev', 'attempt', 'checkpoint', 'followed')
   if job[1] ~= expected then return false end
   local token, attempt = (job[4] or 1) + 1, tonumber(job[5] or 0)
-  if expected == 'queued' then attempt = attempt + 1 end
-  redis.call('HSET', job_key(run_id), 'status', 'running', 'rev', text(token),
-    'token', text(token), 'attempt', text(attempt), 'worker', worker, 'started_at', NOW)
+  if expected == 'queued' then attempt = attempt + 1
+  else token = running_at(unpack(read(run_id, 'token', 'progressed'))) + 1 end
+  redis.call('HSET', job_key(run_id), 'status', 'running', 'token', text(token),
+    'attempt', text(attempt), 'worker', worker, 'started_at', NOW)
   tell_status(job[7], run_id, token, 'running', attempt)
   claims[#claims + 1] = { run_id, token, attempt, job[2], job[3], job[6] }
   return true

@@ -14,37 +14,37 @@ local function finish(at)
   local run_id, token, status = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local error_json, result, progress = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
   local job = redis.pcall('HMGET', job_key(run_id),
-    'token', 'status', 'rev', 'queue', 'entry', 'kind', 'attempt', 'followed')
+    'token', 'status', 'progressed', 'entry', 'attempt', 'followed')
   if job.err then return -1 end
   if job[1] ~= token then return 0 end
   if job[2] ~= 'running' then return job[2] == status and 1 or 0 end
-  local rev, kind, followed = job[3] + 1, job[6], job[8]
+  local rev, attempt, followed = running_at(token, job[3]) + 1, job[5], job[6]
   local more = {}
   if progress ~= '' then
     more = { 'progress', progress, 'progressed', text(rev) }
     tell(followed, run_id, rev, 'progress', progress)
     rev = rev + 1
   end
-  if error_json ~= '' or status == 'completed' then
+  -- A completed job has no error; one of an earlier attempt goes.
+  if error_json ~= '' or (status == 'completed' and attempt ~= '1') then
     more[#more + 1] = 'error'
     more[#more + 1] = error_json
   end
-  local entries = done[job[4]] or {}
-  entries[#entries + 1] = job[5]
-  done[job[4]] = entries
+  local queue, entry = place(job[4])
+  done[queue] = done[queue] or {}
+  table.insert(done[queue], entry)
   if status == 'scheduled' then
     redis.call('HSET', job_key(run_id), 'status', status, 'rev', text(rev), 'since', NOW,
       'worker', '', unpack(more))
-    tell_status(followed, run_id, rev, status, job[7])
-    schedule(run_id, kind, now + ARGV[at + 3])
+    tell_status(followed, run_id, rev, status, attempt)
+    schedule(run_id, now + ARGV[at + 3])
     return 1
   end
   if result ~= '' then
     more[#more + 1] = 'result'
     more[#more + 1] = result
   end
-  local known = { kind = kind, attempt = job[7], followed = followed }
-  conclude(run_id, known, rev, status, ttl_ms, more)
+  conclude(run_id, attempt, followed, rev, status, ttl_ms, more)
   return 1
 end
 

@@ -8,14 +8,14 @@ local answers = {}
 
 local function report(at)
   local run_id, progress, checkpoint = ARGV[at], ARGV[at + 2], ARGV[at + 3]
-  local job = read(run_id, 'token', 'status', 'rev', 'followed')
+  local job = read(run_id, 'token', 'status', 'progressed', 'followed')
   if job[1] ~= ARGV[at + 1] or job[2] ~= 'running' then return 0 end
   local fields = {}
   if checkpoint ~= '' then fields = { 'checkpoint', checkpoint } end
   if progress ~= '' then
-    local rev = job[3] + 1
-    redis.call('HSET', job_key(run_id), 'rev', text(rev), 'progress', progress,
-      'progressed', text(rev), unpack(fields))
+    local rev = running_at(job[1], job[3]) + 1
+    redis.call('HSET', job_key(run_id), 'progress', progress, 'progressed', text(rev),
+      unpack(fields))
     tell(job[4], run_id, rev, 'progress', progress)
   elseif fields[1] then
     redis.call('HSET', job_key(run_id), unpack(fields))

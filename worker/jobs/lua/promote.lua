@@ -8,14 +8,14 @@ local ready = redis.call('ZRANGE', due, '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV
 local woken = {}
 for _, run_id in ipairs(ready) do
   redis.call('ZREM', due, run_id)
-  local job = read(run_id, 'status', 'kind', 'spec', 'rev', 'attempt', 'followed')
+  local job = read(run_id, 'status', 'spec', 'rev', 'attempt', 'followed')
   if job[1] == 'scheduled' then
-    local lane, priority = terms(job[3])
-    local queue, rev = lane .. ':' .. priority, (job[4] or 1) + 1
-    unlist(job[2], 'scheduled', run_id)
+    local said, rev = terms(job[2]), (job[3] or 1) + 1
+    local lane = said.lane or 'io'
+    list(run_id, 'scheduled', false)
     redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev), 'since', NOW,
-      'queue', queue, 'entry', enqueue(run_id, queue))
-    tell_status(job[6], run_id, rev, 'queued', job[5])
+      'entry', enqueue(run_id, lane .. ':' .. (said.priority or 'normal')))
+    tell_status(job[5], run_id, rev, 'queued', job[4])
     woken[lane] = true
   end
 end

@@ -3,9 +3,12 @@
 -- KEYS[1] is the prefix of all keys, `drawbridge:{jobs}:`; its hash tag routes the script.
 -- Time is Redis's own, in milliseconds, so that a worker's wrong clock can harm nothing.
 --
--- A job is one hash. `rev` counts what has happened to it, from 1, and numbers its events; `token`
--- is the revision of its newest claim. Each call of Redis costs about as much as all the Lua around
--- it: a transition reads with one HMGET and writes with one HSET.
+-- A job is one hash. Revisions count what has happened to it, from 1, and number its events: the
+-- newest claim was `token`, the newest progress `progressed`, the newest other change `rev`, which
+-- is left out while it is 1. So a running job is at the greater of the former two, any other at `rev`.
+--
+-- What a call of Redis costs grows with its fields, most of all where they go into a log file: a
+-- transition reads with one HMGET and writes with one HSET what it must.
 
 local prefix = KEYS[1]
 local QUEUES = { 'returned', 'high', 'normal', 'low' }
@@ -48,11 +51,15 @@ local function read(run_id, ...)
   return found.err and {} or found
 end
 
--- What the submission said of a job that is to be queued or judged; defaults where it is spoilt.
+-- What the submission said; what it left out is its default, everything where it is spoilt.
 local function terms(spec)
   local good, said = pcall(cjson.decode, spec or '')
-  if not good or type(said) ~= 'table' then said = {} end
-  return said.lane or 'io', said.priority or 'normal', said.max_attempts or 1
+  return good and type(said) == 'table' and said or {}
+end
+
+-- The revision of a running job.
+local function running_at(token, progressed)
+  return math.max(tonumber(token), tonumber(progressed or 0))
 end
 
 -- Tell who follows the job what its revision `rev` is. Nobody does, mostly.
@@ -76,12 +83,13 @@ local function tell_end(followed, run_id, rev, status)
   end
 end
 
--- The listing by status, of the few that are scheduled, failed or cancelled.
-local function list(kind, status, run_id)
-  redis.call('ZADD', prefix .. 'index:' .. kind .. ':' .. status, 0, run_id)
-end
-local function unlist(kind, status, run_id)
-  redis.call('ZREM', prefix .. 'index:' .. kind .. ':' .. status, run_id)
+-- Enter a job into the listing by status, of the few that are scheduled, failed or cancelled, or
+-- take it out. One whose spec is spoilt is in none.
+local function list(run_id, status, enter)
+  local kind = terms(redis.call('HGET', job_key(run_id), 'spec')).kind
+  if not kind then return end
+  local index = prefix .. 'index:' .. kind .. ':' .. status
+  if enter then redis.call('ZADD', index, 0, run_id) else redis.call('ZREM', index, run_id) end
 end
 
 -- One element at most lies on a bell; a waiting consumer takes it at once.
@@ -90,10 +98,14 @@ local function ring(lane)
   if redis.call('LLEN', bell) == 0 then redis.call('RPUSH', bell, '1') end
 end
 
--- Put a job into a queue (`lane:name`); its entry there. Who calls this rings the bell.
+-- Put a job into a queue (`lane:name`); where it is then, for its `entry`. Who calls this rings the
+-- bell.
 local function enqueue(run_id, queue)
-  return redis.call('XADD', queue_key(queue), '*', 'job', run_id)
+  return queue .. ' ' .. redis.call('XADD', queue_key(queue), '*', 'job', run_id)
 end
+
+-- The queue and the id in a job's `entry`.
+local function place(entry) return string.match(entry, '^(%S+) (%S+)$') end
 
 -- Take entries out of a queue, whoever holds them.
 local function dequeue(queue, ...)
@@ -130,8 +142,8 @@ local function dequeue_many(queue, entries)
 end
 
 -- Hold a job back until `due`; tell the timers if that is the earliest.
-local function schedule(run_id, kind, due)
-  list(kind, 'scheduled', run_id)
+local function schedule(run_id, due)
+  list(run_id, 'scheduled', true)
   redis.call('ZADD', prefix .. 'due', due, run_id)
   if redis.call('ZRANGE', prefix .. 'due', 0, 0)[1] == run_id then
     redis.call('PUBLISH', prefix .. 'due', due)
@@ -139,14 +151,14 @@ local function schedule(run_id, kind, due)
 end
 
 -- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`.
-local function conclude(run_id, job, rev, status, ttl_ms, more)
+local function conclude(run_id, attempt, followed, rev, status, ttl_ms, more)
   local key = job_key(run_id)
   redis.call('HSET', key, 'status', status, 'rev', text(rev + 1), 'finished_at', NOW, unpack(more))
   -- A failed job keeps its payload, so that it can be run again.
   if status == 'failed' then redis.call('HDEL', key, 'checkpoint')
   else redis.call('HDEL', key, 'payload', 'checkpoint') end
   redis.call('PEXPIRE', key, ttl_ms)
-  if status ~= 'completed' then list(job.kind, status, run_id) end
-  tell_status(job.followed, run_id, rev, status, job.attempt)
-  tell_end(job.followed, run_id, rev + 1, status)
+  if status ~= 'completed' then list(run_id, status, true) end
+  tell_status(followed, run_id, rev, status, attempt)
+  tell_end(followed, run_id, rev + 1, status)
 end

@@ -11,24 +11,23 @@ local answers, woken = {}, {}
 
 local function requeue(at)
   local run_id, token, checkpoint = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local job = redis.pcall('HMGET', job_key(run_id), 'token', 'status', 'rev', 'queue', 'entry',
-    'kind', 'attempt', 'followed', 'cancel', 'drain_requeues')
+  local job = redis.pcall('HMGET', job_key(run_id), 'token', 'status', 'progressed', 'entry',
+    'attempt', 'followed', 'cancel', 'drain_requeues')
   if job.err then return -1 end
   if job[1] ~= token or job[2] ~= 'running' then return 0 end
-  local rev, attempt, followed = job[3] + 1, job[7] - 1, job[8]
-  dequeue(job[4], job[5])
-  if job[9] then
-    conclude(run_id, { kind = job[6], attempt = job[7], followed = followed }, rev, 'cancelled',
-      ttl_ms, {})
+  local rev, attempt, followed = running_at(token, job[3]) + 1, job[5] - 1, job[6]
+  local queue, entry = place(job[4])
+  dequeue(queue, entry)
+  if job[7] then
+    conclude(run_id, job[5], followed, rev, 'cancelled', ttl_ms, {})
     return 1
   end
-  local lane = string.match(job[4], '^[^:]+')
-  local queue = lane .. ':returned'
+  local lane = string.match(queue, '^[^:]+')
   local more = {}
   if checkpoint ~= '' then more = { 'checkpoint', checkpoint } end
   redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev),
-    'attempt', text(attempt), 'drain_requeues', text((job[10] or 0) + drained),
-    'worker', '', 'since', NOW, 'queue', queue, 'entry', enqueue(run_id, queue), unpack(more))
+    'attempt', text(attempt), 'drain_requeues', text((job[8] or 0) + drained),
+    'worker', '', 'since', NOW, 'entry', enqueue(run_id, lane .. ':returned'), unpack(more))
   tell_status(followed, run_id, rev, 'queued', attempt)
   woken[lane] = true
   return 1

@@ -13,21 +13,20 @@ if now - ARGV[3] > tonumber(ARGV[4]) then return 'late' end
 
 local function rescue(run_id, worker, lane)
   local job = read(run_id,
-    'status', 'worker', 'kind', 'attempt', 'spec', 'rev', 'cancel', 'followed')
+    'status', 'worker', 'attempt', 'spec', 'token', 'progressed', 'cancel', 'followed')
   if job[1] ~= 'running' or job[2] ~= worker then return end
-  local attempt, rev, followed = tonumber(job[4]), job[6] + 1, job[8]
-  local _, _, max_attempts = terms(job[5])
+  local attempt, rev, followed = job[3], running_at(job[5], job[6]) + 1, job[8]
   local outcome = 'queued'
-  if job[7] then outcome = 'cancelled' elseif attempt >= max_attempts then outcome = 'failed' end
+  if job[7] then outcome = 'cancelled'
+  elseif tonumber(attempt) >= (terms(job[4]).max_attempts or 1) then outcome = 'failed' end
   if outcome == 'queued' then
-    local queue = lane .. ':returned'
     redis.call('HSET', job_key(run_id), 'status', 'queued', 'rev', text(rev), 'worker', '',
-      'since', NOW, 'queue', queue, 'entry', enqueue(run_id, queue))
+      'since', NOW, 'entry', enqueue(run_id, lane .. ':returned'))
     tell_status(followed, run_id, rev, 'queued', attempt)
     woken[lane] = true
   else
-    conclude(run_id, { kind = job[3], attempt = attempt, followed = followed }, rev, outcome,
-      ttl_ms, outcome == 'failed' and { 'error', error_json } or {})
+    local more = outcome == 'failed' and { 'error', error_json } or {}
+    conclude(run_id, attempt, followed, rev, outcome, ttl_ms, more)
   end
   rescued[#rescued + 1] = { run_id, worker, outcome }
 end
