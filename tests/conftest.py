@@ -34,6 +34,9 @@ LONG = (
 
 def pytest_configure() -> None:
     os.environ.update(SPARING)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell does for what runs in its background; processes would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,6 +29,7 @@ from control.health.probes import Probes
 from control.stores.graph import Graph
 from tests.conftest import LiveStores
 from tests.links import linked
+from tests.stack import wait_until
 from tests.timing import timed
 
 SHOWS_S = 3.0 + 0.5
@@ -106,8 +107,7 @@ async def watching(config: Config) -> AsyncIterator[Watched]:
 async def watched(stores: LiveStores) -> AsyncIterator[Watched]:
     """Health over the session's stores, all well."""
     async with watching(stores.config) as found:
-        for name in STORE:
-            await found.recovers(name)
+        await wait_until(lambda: {found.word(name) for name in STORE} == {"ok"})
         yield found
 
 
