@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from control import keys, logs
 from control.clock import from_ms
 from control.errors import BridgeUp, ControlStateStale
-from control.stores.scripts import Argument
+from control.stores.line import Argument
 from control.stores.wire import Wire
 from worker.jobs import stored
 from worker.jobs.batcher import Batcher
