@@ -2,12 +2,14 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 Labels = tuple[str, ...]
 Families = Iterator[Metric]
+Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)
 
 
 class Histogram:
@@ -47,22 +49,22 @@ def counter(
     name: str, meaning: str, labels: Sequence[str], found: Mapping[Labels, float]
 ) -> CounterMetricFamily:
     """A family of counters, from values by label."""
-    family = CounterMetricFamily(name, meaning, labels=labels)
-    for values, value in found.items():
-        family.add_metric(values, value)
-    return family
+    return _filled(CounterMetricFamily(name, meaning, labels=labels), found)
 
 
 def gauge(
     name: str, meaning: str, labels: Sequence[str], found: Mapping[Labels, float]
 ) -> GaugeMetricFamily:
     """A family of gauges, from values by label."""
-    family = GaugeMetricFamily(name, meaning, labels=labels)
-    for values, value in found.items():
-        family.add_metric(values, value)
-    return family
+    return _filled(GaugeMetricFamily(name, meaning, labels=labels), found)
 
 
 def value(name: str, meaning: str, found: float) -> GaugeMetricFamily:
     """A gauge without labels."""
     return gauge(name, meaning, (), {(): found})
+
+
+def _filled(family: Family, found: Mapping[Labels, float]) -> Family:
+    for values, number in found.items():
+        family.add_metric(values, number)
+    return family
