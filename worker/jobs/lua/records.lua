@@ -12,8 +12,12 @@
 
 local prefix = KEYS[1]
 local QUEUES = { 'returned', 'high', 'normal', 'low' }
+local RANKS = { high = 0, normal = 1, low = 2 }
 local LANES = { 'cpu', 'io' }
 local GROUP = 'workers'
+
+-- A job gives way to those of the next priority above as long as they came less than this after it.
+local PATIENCE_MS = 30000
 
 -- A whole number as text: Redis takes microseconds to print a number that Lua hands it.
 local function text(number) return string.format('%d', number) end
@@ -104,8 +108,9 @@ local function enqueue(run_id, queue)
   return queue .. ' ' .. redis.call('XADD', queue_key(queue), '*', 'job', run_id)
 end
 
--- The queue and the id in a job's `entry`.
-local function place(entry) return string.match(entry, '^(%S+) (%S+)$') end
+-- A job's `entry` says where it is: its queue, its id there, and while it takes a slot of a limited
+-- kind, that kind, else ''. One that waits for such a slot is `held`, and its id there is the kind.
+local function place(entry) return string.match(entry or '', '^(%S+) (%S+) ?(%S*)$') end
 
 -- Take entries out of a queue, whoever holds them.
 local function dequeue(queue, ...)
@@ -139,6 +144,17 @@ local function dequeue_many(queue, entries)
     if string.match(entry, '%d+') - oldest > FAR_MS then far[#far + 1] = entry end
   end
   if far[1] then redis.call('XDEL', stream, unpack(far)) end
+end
+
+-- Limited kinds: the runs that take the slots of one, and the jobs that wait for a slot.
+local function slots_key(kind) return prefix .. 'slots:' .. kind end
+local function held_key(kind) return prefix .. 'held:' .. kind end
+
+-- The slot of a run that ends; where jobs wait for one, somebody is to look.
+local function free_slot(run_id, queue, kind)
+  if (kind or '') == '' then return end
+  redis.call('SREM', slots_key(kind), run_id)
+  if redis.call('EXISTS', held_key(kind)) == 1 then ring(string.match(queue, '^[^:]+')) end
 end
 
 -- Hold a job back until `due`; tell the timers if that is the earliest.
