@@ -26,13 +26,11 @@ local function free_slots(kind)
   return limits[kind] - redis.call('SCARD', slots)
 end
 
--- Have a job of a limited kind wait aside until there is a slot. It comes before those of its kind
--- that were submitted later, but less urgent ones only after PATIENCE_MS for each step between.
+-- Have a job of a limited kind wait aside until there is a slot.
 local function hold(run_id, kind, priority)
   local submitted = read(run_id, 'submitted_at')[1] or NOW
-  local after = submitted + RANKS[priority or 'normal'] * PATIENCE_MS
   redis.call('HSET', job_key(run_id), 'entry', 'held ' .. kind)
-  redis.call('ZADD', held_key(kind), text(after), run_id)
+  redis.call('ZADD', held_key(kind), text(submitted + HANDICAP_MS[priority or 'normal']), run_id)
 end
 
 -- Make a job this worker's, if it is `expected`; false where it is not, or is held. `queue` and
@@ -97,16 +95,43 @@ end
 
 -- So many at most are looked at in one go: those that are held back are no claims.
 local looks = count + 256
-for _, name in ipairs(QUEUES) do
+local function room() return math.min(looks, count - #claims) end
+
+-- Claim up to `most` from a queue; how many it had.
+local function claim_from(name, most)
   local queue = lane .. ':' .. name
-  while #claims < count and looks > 0 do
-    local found = entries(queue_key(queue), '>', math.min(looks, count - #claims))
-    if #found == 0 then break end
-    looks = looks - #found
-    for _, entry in ipairs(found) do
-      if not take(entry[2][2], 'queued', queue, entry[1]) then dequeue(queue, entry[1]) end
+  local found = entries(queue_key(queue), '>', most)
+  looks = looks - #found
+  for _, entry in ipairs(found) do
+    if not take(entry[2][2], 'queued', queue, entry[1]) then dequeue(queue, entry[1]) end
+  end
+  return #found
+end
+
+-- The priority whose turn it is, and how many of its jobs come before the first of another one.
+local function turn()
+  local heads = {}
+  for name, handicap_ms in pairs(HANDICAP_MS) do
+    local stream = queue_key(lane .. ':' .. name)
+    if redis.call('XLEN', stream) > 0 then
+      local unread = '(' .. last_read(stream)
+      local head = redis.call('XRANGE', stream, unread, '+', 'COUNT', 1)[1]
+      local ms = head and string.match(head[1], '%d+') + handicap_ms
+      if ms then heads[#heads + 1] = { name = name, stream = stream, unread = unread, ms = ms } end
     end
   end
+  table.sort(heads, function(one, other) return one.ms < other.ms end)
+  local first, second = unpack(heads)
+  if not second then return first and first.name, room() end
+  local before = text(second.ms - HANDICAP_MS[first.name])
+  return first.name, #redis.call('XRANGE', first.stream, first.unread, before, 'COUNT', room())
+end
+
+while room() > 0 and claim_from('returned', room()) > 0 do end
+while room() > 0 do
+  local name, most = turn()
+  if not name then break end
+  claim_from(name, most)
 end
 
 -- What we could not carry is for the next consumer.

@@ -12,12 +12,13 @@
 
 local prefix = KEYS[1]
 local QUEUES = { 'returned', 'high', 'normal', 'low' }
-local RANKS = { high = 0, normal = 1, low = 2 }
 local LANES = { 'cpu', 'io' }
 local GROUP = 'workers'
 
--- A job gives way to those of the next priority above as long as they came less than this after it.
+-- What is more urgent goes first, and yet nobody waits for ever: a job counts as if it had come
+-- this much later for each step that its priority is below `high`.
 local PATIENCE_MS = 30000
+local HANDICAP_MS = { high = 0, normal = PATIENCE_MS, low = 2 * PATIENCE_MS }
 
 -- A whole number as text: Redis takes microseconds to print a number that Lua hands it.
 local function text(number) return string.format('%d', number) end
@@ -119,6 +120,16 @@ local function dequeue(queue, ...)
   redis.call('XDEL', stream, ...)
 end
 
+-- The id of the entry of a stream that was handed out last.
+local function last_read(stream)
+  for _, group in ipairs(redis.pcall('XINFO', 'GROUPS', stream)) do
+    for at = 1, #group, 2 do
+      if group[at] == 'last-delivered-id' then return group[at + 1] end
+    end
+  end
+  return '0-0' -- nobody has read from it yet
+end
+
 -- The same for many that were held. To trim what lies before the oldest entry that is still held,
 -- or was not yet read, costs a fraction of deleting one by one; only what was queued long after
 -- that oldest one is deleted, lest a long run keep all that comes after it.
@@ -129,14 +140,8 @@ local function dequeue_many(queue, entries)
   local held = redis.call('XPENDING', stream, GROUP, '-', '+', 1)[1]
   local before = held and held[1]
   if not before then
-    for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-      for at = 1, #group, 2 do
-        if group[at] == 'last-delivered-id' then
-          local ms, number = string.match(group[at + 1], '(%d+)-(%d+)')
-          before = ms .. '-' .. text(number + 1)
-        end
-      end
-    end
+    local ms, number = string.match(last_read(stream), '(%d+)-(%d+)')
+    before = ms .. '-' .. text(number + 1)
   end
   redis.call('XTRIM', stream, 'MINID', before)
   local oldest, far = tonumber(string.match(before, '%d+')), {}
