@@ -59,7 +59,7 @@ def add(context: Context, payload: Sum) -> int:
     return done["sum"]
 
 
-@job("weather")
+@job("weather", unique=lambda place: place["city"])
 async def weather(context: Any, payload: Place) -> str:
     """A TypedDict."""
     return f"rain in {payload['city']}"
