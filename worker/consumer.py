@@ -84,7 +84,7 @@ class Consumer:
                 elif not await self._claim(min(free, self._most)):
                     await self._listen()
         finally:
-            await self._bell.close()
+            await self._bell.aclose()
 
     @property
     def _free(self) -> int:

@@ -6,6 +6,7 @@ one is refused. Methods raise :class:`control.errors.StoreUnavailable` where Red
 """
 
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from redis.asyncio import Redis
 from control import keys, logs
 from control.clock import from_ms
 from control.errors import BridgeUp, ControlStateStale
-from control.stores.scripts import Argument
+from control.stores.line import Argument
 from control.stores.wire import Wire
 from worker.jobs import stored
 from worker.jobs.batcher import Batcher
@@ -91,6 +92,8 @@ class JobStateManager:
         self._listing = Listing(self._wire, self._run, ttl_ms=self._ttl_ms)
         self._accept = Batcher(self._accept_all, weight=lambda pair: len(pair[1]))
         self._finish = Batcher(self.finish_all, weight=lambda outcome: len(outcome.result or b""))
+        self.accepted: Counter[str] = Counter()
+        """Jobs that were created here, by kind."""
         self._report = Batcher(self._report_all, weight=lambda item: len(item.checkpoint or b""))
 
     # What callers of the API need -----------------------------------------------------------
@@ -106,6 +109,7 @@ class JobStateManager:
         if answer == b"conflict":
             raise KeyReused
         if isinstance(answer, int):
+            self.accepted[new.spec.kind] += 1
             later = new.spec.run_at_ms is not None and new.spec.run_at_ms > answer
             status = JobState.SCHEDULED if later else JobState.QUEUED
             return Accepted(new.run_id, True, status, from_ms(answer), new.spec.correlation_id)
