@@ -52,9 +52,10 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KindsQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
-    """The same among jobs of every kind."""
+    """The same among jobs of every kind; ``parent``: those that this job submitted."""
 
     kind: str | None = None
+    parent: str | None = None
 
 
 class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,12 +79,10 @@ class JobHandlers:
     async def list(self, request: web.Request) -> web.Response:
         """A page of jobs, newest first."""
         query = inputs.query(request, self.query)
-        kind = query.kind if isinstance(query, KindsQuery) else self.kind
-        kinds = None if kind is None else [kind]
+        only = msgspec.structs.asdict(query)
+        kind = only.pop("kind", self.kind)
         async with deadline.redis():
-            page = await request.app[JOBS].list_jobs(
-                kinds=kinds, status=query.status, limit=query.limit, cursor=query.cursor
-            )
+            page = await request.app[JOBS].list_jobs(kinds=None if kind is None else [kind], **only)
         return answer(JobList([self.view(record) for record in page.jobs], page.cursor))
 
     async def record(self, request: web.Request) -> web.Response:

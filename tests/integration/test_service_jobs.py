@@ -259,6 +259,16 @@ async def test_a_failed_job_whose_unique_key_is_taken(api: Served) -> None:
     assert (told["type"], told["run_id"]) == ("/problems/unique-key-taken", holder)
 
 
+async def test_the_list_of_what_a_job_submitted(api: Served) -> None:
+    parent = await api.put()
+    child = await api.put("other", parent=parent)
+    async with api.http.get(f"/jobs?parent={parent}") as response:
+        [job] = (await response.json())["jobs"]
+    assert (job["run_id"], job["parent"]) == (child, parent)
+    async with api.http.get("/jobs?parent=x") as response:
+        assert (await problem(response))["field"] == "parent"
+
+
 async def test_the_list_of_one_kind(api: Served) -> None:
     await api.put()
     other = await api.put("other")

@@ -93,3 +93,9 @@ def sleepy(context: Context, payload: Any) -> None:
     """Deaf to everything."""
     context.progress(asleep=True)
     threading.Event().wait()
+
+
+@job("chain")
+async def chain(context: JobContext, payload: int) -> str:
+    """Submits its successor."""
+    return await context.submit("chain", payload + 1, key="next")

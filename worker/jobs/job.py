@@ -53,6 +53,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
     drain_requeues: int = 0
     submitted_by: str = "anonymous"
+    parent: str | None = None
     unique: str | None = None
 
 
@@ -68,6 +69,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     timeout_s: float | None = None
     submitted_by: str = "anonymous"
     traceparent: str | None = None
+    parent: str | None = None
+    """The run id of the job that submitted this one."""
     unique: str | None = None
     """At most one live job of the kind has this key."""
 

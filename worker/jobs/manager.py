@@ -133,15 +133,17 @@ class JobStateManager:
         *,
         kinds: Sequence[str] | None = None,
         status: JobState | None = None,
+        parent: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
-        """Jobs, newest first, of ``kinds`` (``None``: all) and in ``status`` (``None``: any).
+        """Jobs, newest first, of ``kinds``, in ``status`` and submitted by the job ``parent``
+        (``None``: any).
 
         A page may be shorter than ``limit`` and yet have a cursor to go on with. Raises
         :class:`control.errors.InvalidInput` for a cursor that no page gave.
         """
-        return await self._listing.page(kinds, status, limit, cursor)
+        return await self._listing.page(kinds, status, parent, limit, cursor)
 
     async def cancel_job(self, run_id: str) -> JobState:
         """Cancel a job: ``cancelled`` at once, or ``running`` until its worker has stopped it.
