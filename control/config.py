@@ -24,6 +24,7 @@ from control.settings import (
     secret_text,
     services,
     setting,
+    shares,
     size,
     url,
     whole,
@@ -158,6 +159,13 @@ class JobsSection:
 
     modules: tuple[str, ...] = setting(
         "DRAWBRIDGE_JOBS", (), "modules that declare job kinds, by name", words
+    )
+    concurrency: tuple[str, ...] = setting(
+        "DRAWBRIDGE_CONCURRENCY",
+        (),
+        "how many jobs of a kind the whole fleet runs at once: optimize=2,report=1; the same for "
+        "every worker",
+        shares,
     )
     lease_s: float = setting(
         "DRAWBRIDGE_LEASE_S",

@@ -52,7 +52,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
     task fails.
     """
     worker, clock, log = instance or ids.new_id(), SystemClock(), logs.get(__name__)
-    known = kinds.load(config.jobs.modules)
+    known = kinds.load(config.jobs.modules).limited(config.jobs.concurrency)
     async with Lifespan() as life:
         watchdog = Watchdog(clock)
         of_stores = await life.enter(dependencies.checks(config))
@@ -121,8 +121,8 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                     life, redis.blocking_client(config.redis.url, block_s=BELL_WAIT_S)
                 )
                 consumer = Consumer(
-                    lane, slots, worker=worker, jobs=jobs, executor=executor, lease=lease,
-                    drain=drain, bell=bell, clock=clock,
+                    lane, slots, limits=known.limits(lane), worker=worker, jobs=jobs,
+                    executor=executor, lease=lease, drain=drain, bell=bell, clock=clock,
                 )  # fmt: skip
                 life.supervise(f"consumer of {lane}", consumer.run())
         drain.follow()
