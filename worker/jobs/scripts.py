@@ -18,10 +18,10 @@ _ALLOWED_WHEN_FULL = ("cancel", "finish", "heartbeat", "leave", "requeue", "resc
 
 
 class Scripts:
-    """Calls the scripts over ``wire``; over a connection of ``redis`` of its own what is so large
-    that all else would wait behind it. Raises :class:`control.errors.StoreUnavailable`."""
+    """Calls the scripts over ``wire``; over ``apart``, mostly a connection of its own, what is so
+    large that all else would wait behind it. Raises :class:`control.errors.StoreUnavailable`."""
 
-    def __init__(self, wire: Wire, redis: Redis) -> None:
+    def __init__(self, wire: Wire, apart: Redis | Wire) -> None:
         self._wire = wire
         self._texts = _texts()
         # Redis names scripts so.
@@ -29,7 +29,7 @@ class Scripts:
             name: sha1(text.encode()).hexdigest()  # noqa: S324
             for name, text in self._texts.items()
         }
-        self._apart = {name: Script(redis, text) for name, text in self._texts.items()}
+        self._apart = {name: Script(apart, text) for name, text in self._texts.items()}
 
     async def __call__(
         self, name: str, arguments: Sequence[Argument], *, again: bool = True, large: bool = False
