@@ -13,8 +13,10 @@ from control.stores.line import Argument
 from control.stores.scripts import Script
 from control.stores.wire import Wire
 
-# Scripts that free memory or keep leases alive must run even when Redis is full.
-_ALLOWED_WHEN_FULL = ("cancel", "finish", "heartbeat", "leave", "requeue", "rescue", "trim")
+# Even when Redis is full leases must be kept alive, and what it holds must get done: that frees it.
+_ALLOWED_WHEN_FULL = (
+    "cancel", "claim", "finish", "heartbeat", "leave", "promote", "requeue", "rescue", "trim",
+)  # fmt: skip
 
 
 class Scripts:
