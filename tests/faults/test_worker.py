@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from redis.asyncio import Redis
 
-from control import keys
+from control import cancelling, keys
 from tests.conftest import LiveStores
 from tests.faults.conftest import LEASE_S, Jobs, StartWorker
 from tests.processes import Replica
@@ -25,9 +25,7 @@ async def started_by_either(one: Replica, two: Replica, run_id: str) -> None:
     """Wait until one of two workers has started the job."""
     waits = [asyncio.create_task(r.logged("job started", run_id=run_id)) for r in (one, two)]
     done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in pending:
-        wait.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+    await cancelling.end(*pending)
     done.pop().result()
 
 
