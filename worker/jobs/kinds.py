@@ -35,7 +35,8 @@ class Kind:
     ``payload`` is the type that a submission is decoded into (``None``: any JSON); ``check`` looks
     deeper and raises :class:`control.errors.InvalidInput`. ``retry_on`` are the error classes that
     a further attempt may cure. ``concurrency`` is how many of its jobs the whole fleet runs at once
-    (``None``: as many as there are slots). ``resources`` is what the worker has opened for its
+    (``None``: as many as there are slots). ``unique`` gives the unique key of a payload for which
+    the submission names none. ``resources`` is what the worker has opened for its
     functions.
     """
 
@@ -48,6 +49,7 @@ class Kind:
     timeout_s: float | None = None
     retry_on: tuple[type[BaseException], ...] = ()
     concurrency: int | None = None
+    unique: Callable[[Any], str | None] | None = None
     resources: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -132,6 +134,7 @@ def job(
     timeout_s: float | None = None,
     retry_on: tuple[type[BaseException], ...] = (),
     concurrency: int | None = None,
+    unique: Callable[[Any], str | None] | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function ``(context, payload) -> result`` as the kind ``name``.
 
@@ -139,8 +142,9 @@ def job(
     JSON; where it is not given, the annotation of the function's second parameter says it, and
     without one any JSON will do. A job runs at most ``max_attempts`` times: again after a lost
     worker, and after an error of ``retry_on``. At most ``concurrency`` run at once in the whole
-    fleet; ``DRAWBRIDGE_CONCURRENCY`` overrides it. Raises :class:`ConfigError` for a declaration
-    that cannot be.
+    fleet; ``DRAWBRIDGE_CONCURRENCY`` overrides it. While a job with the key that ``unique`` gives
+    for its payload has not ended, submitting another gives that one back. Raises
+    :class:`ConfigError` for a declaration that cannot be.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name for a job kind: use a-z, 0-9, _ . - (at most 64)")
@@ -154,7 +158,7 @@ def job(
         expected = _payload_type(name, function) if payload is None else payload
         function.__drawbridge_kind__ = Kind(  # type: ignore[attr-defined]
             name, function, _decodable(name, expected), check, cpu, max_attempts, timeout_s,
-            retry_on, concurrency,
+            retry_on, concurrency, unique,
         )  # fmt: skip
         return function
 
