@@ -173,6 +173,18 @@ class JobsSection:
         "seconds after its last heartbeat until a worker counts as lost",
         number(1, 3_600, "seconds"),
     )
+    wait_replicas: int = setting(
+        "DRAWBRIDGE_WAIT_REPLICAS",
+        0,
+        "replicas of Redis that must have a job before it counts as accepted",
+        whole(0, 100),
+    )
+    wait_timeout_s: float = setting(
+        "DRAWBRIDGE_WAIT_TIMEOUT_S",
+        1.0,
+        "seconds that these are waited for; then a submission answers 503",
+        number(0.01, 2, "seconds"),
+    )
     result_ttl_s: int = setting(
         "DRAWBRIDGE_RESULT_TTL",
         86_400,

@@ -57,9 +57,7 @@ async def build(
         life, config, kind="service", instance=instance, redis=commands, subscriber=subscriber,
         database=database, clock=clock,
     )  # fmt: skip
-    jobs = JobStateManager(
-        commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
-    )
+    jobs = JobStateManager.of(commands, config.jobs)
     watchdog = Watchdog(clock)
     engine = Engine(
         (

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 from worker.jobs.kinds import job
@@ -62,6 +64,14 @@ async def flaky(context: Any, payload: Any) -> Any:
 async def broken(context: Any, payload: Any) -> Any:
     """Fail for good."""
     raise ValueError("wrong\nand a second line")
+
+
+@job("hog")
+async def hog(context: Any, payload: Any) -> Any:
+    """Hold up the worker's loop in its first attempt, until a file is there."""
+    while context.attempt == 1 and not Path(payload["until"]).exists():
+        time.sleep(0.05)
+    return {"attempt": context.attempt}
 
 
 @job("poison", cpu=True, max_attempts=2)

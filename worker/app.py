@@ -80,9 +80,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         life.supervise("health checks", engine.run())
 
         commands = await _open(life, redis.client(config.redis.url))
-        jobs = JobStateManager(
-            commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
-        )
+        jobs = JobStateManager.of(commands, config.jobs)
         known = known.given(await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(jobs, known, modules=config.jobs.modules, memory=config.worker.memory)
         due, lost = Alarm(clock), Alarm(clock)
