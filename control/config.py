@@ -24,6 +24,7 @@ from control.settings import (
     secret_text,
     services,
     setting,
+    shares,
     size,
     url,
     whole,
@@ -159,11 +160,30 @@ class JobsSection:
     modules: tuple[str, ...] = setting(
         "DRAWBRIDGE_JOBS", (), "modules that declare job kinds, by name", words
     )
+    concurrency: tuple[str, ...] = setting(
+        "DRAWBRIDGE_CONCURRENCY",
+        (),
+        "how many jobs of a kind the whole fleet runs at once: optimize=2,report=1; the same for "
+        "every worker",
+        shares,
+    )
     lease_s: float = setting(
         "DRAWBRIDGE_LEASE_S",
         15.0,
         "seconds after its last heartbeat until a worker counts as lost",
         number(1, 3_600, "seconds"),
+    )
+    wait_replicas: int = setting(
+        "DRAWBRIDGE_WAIT_REPLICAS",
+        0,
+        "replicas of Redis that must have a job before it counts as accepted",
+        whole(0, 100),
+    )
+    wait_timeout_s: float = setting(
+        "DRAWBRIDGE_WAIT_TIMEOUT_S",
+        1.0,
+        "seconds that these are waited for; then a submission answers 503",
+        number(0.01, 2, "seconds"),
     )
     result_ttl_s: int = setting(
         "DRAWBRIDGE_RESULT_TTL",

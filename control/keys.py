@@ -148,6 +148,20 @@ INVENTORY = (
         "live workers by the millisecond their lease ends",
     ),
     Key(
+        JOBS + "slots:<kind>",
+        "set",
+        "member while it runs",
+        "worker.jobs",
+        "the runs of a kind of which only so many may run at once",
+    ),
+    Key(
+        JOBS + "held:<kind>",
+        "zset",
+        "member until a slot is free",
+        "worker.jobs",
+        "queued jobs of such a kind that had their turn, by the millisecond that orders them",
+    ),
+    Key(
         JOBS + "kinds",
         "set",
         "permanent, one member a kind",
@@ -176,6 +190,13 @@ INVENTORY = (
         "a job: what was asked for, its state, progress, checkpoint and result",
     ),
     Key(
+        JOBS + "unique:<digest>",
+        "string",
+        "until its job ends",
+        "worker.jobs",
+        "the run id of the one live job that has a unique key",
+    ),
+    Key(
         JOBS + "idem:<digest>",
         "hash",
         "result TTL",
@@ -199,6 +220,16 @@ def bell(lane: str) -> str:
 def index(kind: str, status: str | None = None) -> str:
     """The sorted set of a kind's jobs; of those in one of the statuses in :data:`LISTED`."""
     return f"{JOBS}index:{kind}:{status}" if status else f"{JOBS}index:{kind}"
+
+
+def slots(kind: str) -> str:
+    """The runs of a limited kind."""
+    return f"{JOBS}slots:{kind}"
+
+
+def held(kind: str) -> str:
+    """The jobs of a limited kind that wait for one of these to end."""
+    return f"{JOBS}held:{kind}"
 
 
 def job(run_id: str) -> str:

@@ -18,6 +18,9 @@ from control.health.probes import Probes
 from control.health.watchdog import Watchdog
 from control.jwt_tokens import JwtVerifier
 from control.lifespan import Lifespan
+from control.listener import AT_ONCE
+from control.metrics.instance import Checks, Flags, Loop, Pool
+from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
 from control.stores import redis
 from control.stores.postgres import Database
@@ -25,6 +28,7 @@ from control.subscriber import Subscriber
 from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.health_pages import HealthPages
+from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
 from worker.jobs.feed import EventFeed
 from worker.jobs.manager import JobStateManager
@@ -53,9 +57,7 @@ async def build(
         life, config, kind="service", instance=instance, redis=commands, subscriber=subscriber,
         database=database, clock=clock,
     )  # fmt: skip
-    jobs = JobStateManager(
-        commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
-    )
+    jobs = JobStateManager.of(commands, config.jobs)
     watchdog = Watchdog(clock)
     engine = Engine(
         (
@@ -77,7 +79,12 @@ async def build(
     )  # fmt: skip
     probes.may_see_all = pages.may_see_all
     base = config.service.app_status_base
-    table = routes.table(probes, base)
+    traffic = Traffic()
+    metrics = Metrics(
+        "service", traffic, Jobs(jobs, engine), Checks(engine, probes, clock),
+        Flags(plane.replica, clock), Loop(watchdog), Pool(lambda: database.occupancy),
+    )  # fmt: skip
+    table = routes.table(probes, metrics, base)
     open_paths = gate.excluded((path for route in table for path in route.paths), base)
     bypass = Bypass(config.control.secret, clock)
     bridge = gate.Gate(
@@ -85,9 +92,11 @@ async def build(
         bypass=bypass, clock=clock,
     )  # fmt: skip
 
+    arrivals = middleware.Arrivals(traffic, probes)
     app = web.Application(
-        middlewares=(*middleware.MIDDLEWARES, pages.passive_signals, bridge.check)
+        middlewares=(arrivals.correlate, middleware.explain, pages.passive_signals, bridge.check)
     )
+    app[AT_ONCE] = arrivals.at_once
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)

@@ -1,69 +1,96 @@
 """What happens to every request: an id, a log line, headers, and errors as problems.
 
-From the outside in: :func:`probes_first`, :func:`correlate`, :func:`explain`, the gate
-(:mod:`service.gate`), then whoever guards the route (see :mod:`service.auth`), then the handler.
+From the outside in: :class:`Arrivals`, where probes have their answer already, :func:`explain`, the
+gate (:mod:`service.gate`), then whoever guards the route (see :mod:`service.auth`), then the
+handler.
 """
 
 import asyncio
-import re
 import time
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from multidict import CIMultiDict
 
 from control import ids, logs
+from control.health.probes import HEADERS, Probes
 from service import problems
 from service.appkeys import PROBLEM, REQUEST_ID
+from service.traffic import Traffic, route_of
 
 _LOG = logs.get(__name__)
 CLIENT_LEFT = 499
 """What the log says of a request whose caller went away; nobody receives it."""
 
-_PROBES = re.compile(r"/(health|ready|api/system/health|api/v1/(health|status))(/.*)?")
+_PROBES = (
+    "/health",
+    "/ready",
+    "/metrics",
+    "/api/system/health",
+    "/api/v1/health",
+    "/api/v1/status",
+)
 """Asked every second or so; a line for each good answer would bury the others."""
 
-_DIRECT = frozenset({"/health", "/health/", "/ready", "/ready/"})
-_SECURITY = {
+_READING = frozenset({"GET", "HEAD"})
+_POLICY = "Content-Security-Policy"
+_ALWAYS = CIMultiDict({
+    "Server": "drawbridge",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
-}
+    _POLICY: "default-src 'none'; frame-ancestors 'none'",
+})  # fmt: skip
 """On every answer; a page that needs more sets its own policy."""
 
-
-@web.middleware
-async def probes_first(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer the plain probes past all that follows: they need nothing of it, and leave no line.
-
-    What changes in them is logged by the health engine, once.
-    """
-    resource = request.match_info.route.resource
-    if resource is None or resource.canonical not in _DIRECT or request.query_string:
-        return await handler(request)
-    request[REQUEST_ID] = _request_id(request)
-    return await request.match_info.handler(request)
+_OF_PROBES = CIMultiDict({**HEADERS, **_ALWAYS})
 
 
-@web.middleware
-async def correlate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its id, bind it to the log context, and log one line when it is over."""
-    request_id = request[REQUEST_ID] = _request_id(request)
-    began = time.perf_counter()
-    status = 500
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
+class Arrivals:
+    """Where every request comes in, and is counted in ``traffic`` when it has its answer."""
+
+    def __init__(self, traffic: Traffic, probes: Probes) -> None:
+        self._count = traffic.count
+        self._probes = {"/health": probes.living, "/ready": probes.standing}
+        self._probes |= {path + "/": probe for path, probe in self._probes.items()}
+
+    def at_once(self, request: web.BaseRequest) -> web.Response | None:
+        """Answer the plain probes before all else: they need nothing of it, and leave no line.
+
+        What changes in them is logged by the health engine, once.
+        """
+        probe = self._probes.get(request.raw_path)
+        if probe is None or request.method not in _READING or "Expect" in request.headers:
+            return None
+        began = time.perf_counter()
+        status, body = probe()
+        response = web.Response(status=status, body=body, headers=_OF_PROBES)
+        response.headers["X-Request-ID"] = _request_id(request)
+        self._count(request.raw_path, request.method, status, time.perf_counter() - began)
+        return response
+
+    @web.middleware
+    async def correlate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Give the request its id, bind it to the log context, and log one line when it is over."""
+        request_id = request[REQUEST_ID] = _request_id(request)
+        began = time.perf_counter()
+        status, whole = 500, False
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             response = await handler(request)
-            status = response.status
+            status, whole = response.status, isinstance(response, web.Response)
         except asyncio.CancelledError:
             status = CLIENT_LEFT
             raise
         else:
             return response
         finally:
-            _log_line(request, status, time.perf_counter() - began)
+            took_s, route = time.perf_counter() - began, route_of(request)
+            self._count(route, request.method, status, took_s if whole else None)
+            _log_line(request, route, status, took_s)
+            structlog.contextvars.reset_contextvars(**bound)
 
 
 @web.middleware
@@ -81,7 +108,7 @@ def problem_of(request: web.Request, error: Exception) -> problems.Problem:
     """What ``error`` means to the caller; the log line of the request will name it."""
     problem = problems.of(error)
     if problem is None:
-        _LOG.error("unforeseen error", route=_route(request), exc_info=True)
+        _LOG.error("unforeseen error", route=route_of(request), exc_info=True)
         problem = problems.internal()
     request[PROBLEM] = problem
     return problem
@@ -89,34 +116,31 @@ def problem_of(request: web.Request, error: Exception) -> problems.Problem:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """The headers that every answer carries, event streams included."""
+    headers = response.headers
+    policy = headers.get(_POLICY)
+    headers.update(_ALWAYS)
+    if policy is not None:
+        headers[_POLICY] = policy
     if request_id := request.get(REQUEST_ID):
-        response.headers["X-Request-ID"] = request_id
-    response.headers["Server"] = "drawbridge"
-    for name, value in _SECURITY.items():
-        response.headers.setdefault(name, value)
+        headers["X-Request-ID"] = request_id
 
 
-def _request_id(request: web.Request) -> str:
+def _request_id(request: web.BaseRequest) -> str:
     headers = request.headers
     return ids.correlation_id(headers.get("X-Request-ID"), headers.get("X-Correlation-ID"))
 
 
-def _log_line(request: web.Request, status: int, took_s: float) -> None:
+def _log_line(request: web.Request, route: str, status: int, took_s: float) -> None:
     """One line a request, and no query: it may hold secrets."""
-    route = _route(request)
     said: dict[str, object] = {}
     if problem := request.get(PROBLEM):
         said = {"problem": problem.type.name, "detail": problem.detail}
-    log = _LOG.debug if status < 400 and _PROBES.fullmatch(route) else _LOG.info
-    ms = round(took_s * 1000, 2)
-    log("request", method=request.method, route=route, status=status, ms=ms, **said)
-
-
-def _route(request: web.Request) -> str:
-    """The template of the route, so that logs can be counted by it and hold no ids."""
-    resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unmatched"
-
-
-MIDDLEWARES = (probes_first, correlate, explain)
-"""In the order in which a request meets them."""
+    log = _LOG.debug if status < 400 and route.startswith(_PROBES) else _LOG.info
+    log(
+        "request",
+        method=request.method,
+        route=route,
+        status=status,
+        ms=round(took_s * 1000, 2),
+        **said,
+    )

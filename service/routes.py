@@ -12,13 +12,14 @@ from aiohttp.typedefs import Handler
 from control.flags.audit import AuditPage
 from control.health.probes import Probes
 from control.health.report import CheckReport
+from control.metrics.registry import OPENMETRICS, TEXT, Metrics
 from service import health_bodies as b
 from service import problems as p
 from service.auth import Access
 from service.bypass import MAX_TTL_S
 from service.changes import Changed, Waiting
 from service.handlers import app_status, control, docs, health, kinds, optimize
-from service.handlers.jobs import EventsQuery, JobHandlers, JobList, JobView, ListQuery
+from service.handlers.jobs import EventsQuery, JobHandlers, JobList, JobView
 from service.health_pages import Page
 from service.routing import JSON, Answer, Route, ok
 from service.schemas import (
@@ -43,12 +44,14 @@ _IDEMPOTENT = {
 _RESUME = {"Last-Event-ID": "the id of the last event that was seen; the stream goes on after it"}
 _ACCEPTED = MappingProxyType({
     202: Answer("Accepted", {JSON: Receipt}, {"Location": "where the job's record is"}),
-    200: Answer("The job that this Idempotency-Key made before", {JSON: Receipt}),
+    200: Answer("The job that this Idempotency-Key made before, or the live one that has the same "
+                "unique key", {JSON: Receipt}),
 })  # fmt: skip
 _ALL_ACCEPTED = MappingProxyType({
     202: Answer("Accepted, every one; their receipts are in the order of the jobs",
                 {JSON: Receipts}),
-    200: Answer("The jobs that this Idempotency-Key made before", {JSON: Receipts}),
+    200: Answer("None is new: an Idempotency-Key made them before, or live ones have their unique "
+                "keys", {JSON: Receipts}),
 })  # fmt: skip
 _STREAM = MappingProxyType({
     200: Answer("Events: `status`, `progress`, and `end` as the last one", {_SSE: Event}),
@@ -69,7 +72,12 @@ _SUBMIT = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED)
 _READ = (p.NOT_FOUND,)
 _RESULT = (p.NOT_FOUND, p.NOT_FINISHED, p.NO_RESULT, p.NOT_ACCEPTABLE)
 _CANCEL = (p.NOT_FOUND, p.FORBIDDEN, p.FINISHED)
+_AGAIN = (p.NOT_FOUND, p.FORBIDDEN, p.NOT_FAILED, p.UNIQUE_KEY_TAKEN)
 _EVENTS = (p.NOT_FOUND, p.INVALID)
+_RERUN = (
+    "It keeps its id, its payload and its terms, and has all its attempts anew. Failed jobs are "
+    "kept as long as results."
+)
 
 
 _ETAG = {"ETag": "the position of the flags: epoch.version"}
@@ -94,7 +102,7 @@ _BYPASS = (
 )
 
 
-def table(probes: Probes, app_status_base: str) -> tuple[Route, ...]:
+def table(probes: Probes, metrics: Metrics, app_status_base: str) -> tuple[Route, ...]:
     """The routes, in the order in which the documentation shows them."""
     return (
         *_optimize(),
@@ -102,6 +110,7 @@ def table(probes: Probes, app_status_base: str) -> tuple[Route, ...]:
         *_control(),
         *_app_status(app_status_base),
         *_health(probes),
+        *_metrics(metrics),
         *_documentation(),
     )
 
@@ -138,7 +147,7 @@ def _jobs(
     results = {200: Answer("What it returned", {JSON: result, "text/csv": Text})}
     return (
         Route("GET", root, family.list, jobs, tag, f"List {all_of_them}, newest first",
-              ok(JobList), query=ListQuery, refusals=(p.INVALID,)),
+              ok(JobList), query=family.query, refusals=(p.INVALID,)),
         Route("GET", job, family.record, jobs, tag, f"The record of {what}",
               ok(JobView), refusals=_READ),
         Route("GET", job + "/status", family.record, jobs, tag, f"The status of {what}",
@@ -149,6 +158,8 @@ def _jobs(
               _STREAM, query=EventsQuery, headers=_RESUME, refusals=_EVENTS),
         Route("DELETE", job, family.cancel, jobs, tag, f"Cancel {what}",
               ok(JobView, "Cancelled, or about to be", status=202), refusals=_CANCEL),
+        Route("POST", job + "/rerun", family.rerun, jobs, tag, f"Run {what} again that failed",
+              ok(JobView, "Queued again, under its own id", status=202), _RERUN, refusals=_AGAIN),
     )  # fmt: skip
 
 
@@ -247,6 +258,15 @@ def _health(probes: Probes) -> tuple[Route, ...]:
                   summary, _both(b.enveloped(body)), _SEEN, slash=True)
             for name, page, body, summary in _SYSTEM_PAGES
         ),
+    )  # fmt: skip
+
+
+def _metrics(metrics: Metrics) -> tuple[Route, ...]:
+    told = {200: Answer("As Prometheus reads it", {TEXT: Text, OPENMETRICS: Text})}
+    return tuple(
+        Route("GET", path, metrics.page, Access.PUBLIC, tag, "Metrics", told,
+              "Read from memory: no check is run. `Accept` may ask for OpenMetrics.", slash=True)
+        for path, tag in (("/metrics", "Health"), ("/api/system/health/metrics", "System health"))
     )  # fmt: skip
 
 

@@ -108,6 +108,14 @@ class LiveStores:
         """Drop a database, whoever is still connected to it."""
         await self._as_superuser(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    async def set_password(self, password: str) -> None:
+        """Give the application's role another password, and end its connections."""
+        quoted = password.replace("'", "''")
+        await self._as_superuser(f"ALTER ROLE drawbridge PASSWORD '{quoted}'")
+        await self._as_superuser(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'drawbridge'"
+        )
+
     async def _as_superuser(self, statement: str) -> None:
         connection = await asyncpg.connect(
             host=self._sockets,

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 from worker.jobs.kinds import job
@@ -34,6 +36,29 @@ async def wait(context: Any, payload: Any) -> Any:
     return None
 
 
+@job("nap")
+async def nap(context: Any, payload: Any) -> Any:
+    """Be under way for as long as the payload says."""
+    await asyncio.sleep(payload["for_s"])
+    return context.attempt
+
+
+@job("single", concurrency=1)
+async def single(context: Any, payload: Any) -> Any:
+    """The same, one at a time in the whole fleet."""
+    return await wait(context, payload)
+
+
+@job("parent", retry_on=(Flaky,))
+async def parent(context: Any, payload: Any) -> Any:
+    """Submit two jobs, one of them under a key; fail the first time."""
+    kept = await context.submit("echo", {"child": "kept"}, key="kept", priority="high")
+    await context.submit("echo", {"child": "repeated"})
+    if context.attempt == 1:
+        raise Flaky("after the children were made")
+    return kept
+
+
 @job("flaky", retry_on=(Flaky,))
 async def flaky(context: Any, payload: Any) -> Any:
     """Fail until the attempt that the payload names."""
@@ -46,6 +71,14 @@ async def flaky(context: Any, payload: Any) -> Any:
 async def broken(context: Any, payload: Any) -> Any:
     """Fail for good."""
     raise ValueError("wrong\nand a second line")
+
+
+@job("hog")
+async def hog(context: Any, payload: Any) -> Any:
+    """Hold up the worker's loop in its first attempt, until a file is there."""
+    while context.attempt == 1 and not Path(payload["until"]).exists():
+        time.sleep(0.05)
+    return {"attempt": context.attempt}
 
 
 @job("poison", cpu=True, max_attempts=2)

@@ -14,6 +14,7 @@ from control.config import Config
 from control.errors import StoreUnavailable
 from control.flags.plane import open_plane
 from control.flags.presence import Presence
+from control.flags.replica import Replica
 from control.health import dependencies, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
@@ -22,6 +23,8 @@ from control.health.probes import Probes
 from control.health.watchdog import Watchdog
 from control.lifespan import Lifespan
 from control.listener import serving, url_of
+from control.metrics.instance import Checks, Flags, Loop, Pool
+from control.metrics.registry import Metrics
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
@@ -33,6 +36,7 @@ from worker.executor import Executor
 from worker.jobs import kinds
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
+from worker.metrics import Work
 from worker.rescuer import Rescuer
 from worker.scheduler import Scheduler
 from worker.trimmer import Trimmer
@@ -49,13 +53,20 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
     task fails.
     """
     worker, clock, log = instance or ids.new_id(), SystemClock(), logs.get(__name__)
-    known = kinds.load(config.jobs.modules)
+    known = kinds.load(config.jobs.modules).limited(config.jobs.concurrency)
     async with Lifespan() as life:
-        watchdog = Watchdog(clock)
-        of_stores = await life.enter(dependencies.checks(config))
-        engine = Engine((*of_stores, *instance_checks.of_process(watchdog)), clock=clock)
+        watchdog, replica = Watchdog(clock), Replica(clock)
+        engine = Engine(
+            (
+                *await life.enter(dependencies.checks(config)),
+                *instance_checks.of_process(watchdog),
+                instance_checks.of_control_plane(replica),
+            ),
+            clock=clock,
+        )
         probes = Probes(engine, clock=clock)
-        await life.enter(serving(_pages(probes), listening))
+        metrics = Metrics("worker", Checks(engine, probes, clock), Loop(watchdog))
+        await life.enter(serving(_pages(probes, metrics), listening))
         await life.enter(
             liveness.served(
                 config.worker.host,
@@ -69,9 +80,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         life.supervise("health checks", engine.run())
 
         commands = await _open(life, redis.client(config.redis.url))
-        jobs = JobStateManager(
-            commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
-        )
+        jobs = JobStateManager.of(commands, config.jobs)
         known = known.given(await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(jobs, known, modules=config.jobs.modules, memory=config.worker.memory)
         due, lost = Alarm(clock), Alarm(clock)
@@ -87,13 +96,17 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         )
         plane = await open_plane(
             life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
-            database=database, clock=clock,
+            database=database, clock=clock, replica=replica,
         )  # fmt: skip
-        probes.control_stale = lambda: plane.replica.stale
+        probes.control_stale = lambda: replica.stale
         drain = Drain(
-            executor, plane.replica, urgent=life.urgent, clock=clock,
+            executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
         )  # fmt: skip
+        for collector in (
+            Work(executor, drain), Flags(replica, clock), Pool(lambda: database.occupancy)
+        ):  # fmt: skip
+            metrics.add(collector)
         drain.on_progress(_reporter(drain, executor, plane.presence))
         await subscriber.add(
             keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
@@ -113,8 +126,8 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                     life, redis.blocking_client(config.redis.url, block_s=BELL_WAIT_S)
                 )
                 consumer = Consumer(
-                    lane, slots, worker=worker, jobs=jobs, executor=executor, lease=lease,
-                    drain=drain, bell=bell, clock=clock,
+                    lane, slots, limits=known.limits(lane), worker=worker, jobs=jobs,
+                    executor=executor, lease=lease, drain=drain, bell=bell, clock=clock,
                 )  # fmt: skip
                 life.supervise(f"consumer of {lane}", consumer.run())
         drain.follow()
@@ -137,9 +150,11 @@ async def _open(life: Lifespan, client: Redis) -> Redis:
     return await life.enter(aclosing(client))
 
 
-def _pages(probes: Probes) -> web.Application:
+def _pages(probes: Probes, metrics: Metrics) -> web.Application:
     application = web.Application()
     probes.add_to(application)
+    for path in ("/metrics", "/metrics/"):
+        application.router.add_get(path, metrics.page)
     return application
 
 

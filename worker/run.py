@@ -8,15 +8,17 @@ import msgspec
 from structlog.contextvars import bind_contextvars
 
 from control import cancelling
-from control.errors import InvalidInput
+from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
 from control.logs import Logger
-from worker.context import JobContext
+from worker.context import JobContext, Submit
 from worker.cpu.process import CpuProcess, Ended
 from worker.jobs.job import Claim, JobError
 from worker.jobs.kinds import Kind
 from worker.reporter import Reporter
 
 _MESSAGE_LENGTH = 500
+_PASSING = (BridgeUp, ControlStateStale, StoreUnavailable)
+"""What a submission may raise through no fault of the job."""
 _STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
 _encode = msgspec.json.Encoder().encode
 
@@ -85,7 +87,9 @@ class TaskRun:
 
     task: asyncio.Task[Ended] | None = None
 
-    def __init__(self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger) -> None:
+    def __init__(
+        self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger, submit: Submit
+    ) -> None:
         self._claim = claim
         self._kind = kind
         self._log = log
@@ -101,6 +105,7 @@ class TaskRun:
             resources=kind.resources,
             on_progress=reporter.on_progress,
             on_checkpoint=reporter.on_checkpoint,
+            submit=submit,
         )
 
     async def run(self) -> Ended:
@@ -134,7 +139,10 @@ class TaskRun:
         lines = str(error).splitlines() or [""]
         told = JobError(type(error).__name__, lines[0][:_MESSAGE_LENGTH])
         return Ended(
-            None, told, retryable=isinstance(error, self._kind.retry_on), interrupted=False
+            None,
+            told,
+            retryable=isinstance(error, (*self._kind.retry_on, *_PASSING)),
+            interrupted=False,
         )
 
 

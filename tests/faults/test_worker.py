@@ -56,6 +56,23 @@ async def test_only_declared_errors_are_retried(jobs: Jobs, worker: StartWorker)
     assert (failed.error.class_, failed.error.message) == ("ValueError", "wrong")
 
 
+async def test_a_job_submits_others_and_a_key_keeps_them_from_being_made_twice(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as one:
+        parent = await jobs.submit("parent", submitted_by="ada", traceparent="t")
+        await one.logged("job ended", run_id=parent, status="completed")
+        kept = await jobs.result(parent)
+        await one.logged("job ended", run_id=kept, status="completed")
+    page = await jobs.state.list_jobs(parent=parent)
+    assert len(page.jobs) == 3, "two of them without a key"
+    assert {(child.parent, child.correlation_id, child.submitted_by) for child in page.jobs} == {
+        (parent, "corr-parent", "ada")
+    }
+    assert (await jobs.record(kept)).priority == "high"
+    assert await jobs.result(kept) == {"payload": {"child": "kept"}, "attempt": 1}
+
+
 async def test_a_poison_job_ends_after_its_attempts_and_harms_no_other(
     jobs: Jobs, worker: StartWorker
 ) -> None:
@@ -116,6 +133,26 @@ async def test_the_jobs_of_a_killed_worker_run_again_elsewhere(
         await other.logged("job ended", run_id=run_id, status="completed", deadline_s=20)
     assert await jobs.result(run_id) == {"restored": {"from": run_id}, "attempt": 2}
     assert (await jobs.statuses(run_id)).count("completed") == 1
+
+
+async def test_a_limit_holds_over_the_fleet_and_a_killed_worker_gives_its_slot_back(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as one, worker() as two:
+        first = await jobs.submit("single")
+        await started_by_either(one, two, first)
+        second, bystander = await jobs.submit("single"), await jobs.submit("echo")
+        await started_by_either(one, two, bystander)
+        await jobs.event(first, "progress")  # and with it, its checkpoint
+        assert (await jobs.record(second)).status is JobState.QUEUED
+        victim, other = (one, two) if holds(one, first) else (two, one)
+        victim.send(signal.SIGKILL)
+        await other.logged("job ended", run_id=first, status="completed")
+        await other.logged("job started", run_id=second)
+    ended, began = (await jobs.record(first)).finished_at, (await jobs.record(second)).started_at
+    assert ended is not None
+    assert began is not None
+    assert ended <= began
 
 
 async def test_a_worker_that_was_held_too_long_cannot_finish_what_others_took(

@@ -53,6 +53,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
     drain_requeues: int = 0
     submitted_by: str = "anonymous"
+    parent: str | None = None
+    unique: str | None = None
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -67,6 +69,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     timeout_s: float | None = None
     submitted_by: str = "anonymous"
     traceparent: str | None = None
+    parent: str | None = None
+    """The run id of the job that submitted this one."""
+    unique: str | None = None
+    """At most one live job of the kind has this key."""
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +91,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer to a submission. ``created`` is false where the key gave an earlier job back;
+    """The answer to a submission. ``created`` is false where a key gave an earlier job back;
     ``status`` is what the job was accepted as, or where that earlier one stands now."""
 
     run_id: str
@@ -136,6 +142,26 @@ class Progress(msgspec.Struct, frozen=True):
     token: int
     progress: dict[str, Any] | None = None
     checkpoint: bytes | None = None
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """What a heartbeat brings back; times in seconds from now, ``None`` where there is none.
+
+    ``at_ms`` is Redis's clock at that moment; ``stop`` are run ids that this worker should not run.
+    """
+
+    at_ms: int
+    due_in_s: float | None
+    lease_ends_in_s: float | None
+    stop: list[str]
+
+
+class Rescued(msgspec.Struct, frozen=True):
+    """A job taken from a lost worker; ``outcome`` is queued, failed or cancelled."""
+
+    run_id: str
+    worker: str
+    outcome: str
 
 
 class JobEvent(msgspec.Struct, frozen=True):

@@ -34,7 +34,10 @@ class Kind:
 
     ``payload`` is the type that a submission is decoded into (``None``: any JSON); ``check`` looks
     deeper and raises :class:`control.errors.InvalidInput`. ``retry_on`` are the error classes that
-    a further attempt may cure. ``resources`` is what the worker has opened for its functions.
+    a further attempt may cure. ``concurrency`` is how many of its jobs the whole fleet runs at once
+    (``None``: as many as there are slots). ``unique`` gives the unique key of a payload for which
+    the submission names none. ``resources`` is what the worker has opened for its
+    functions.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Kind:
     max_attempts: int = 3
     timeout_s: float | None = None
     retry_on: tuple[type[BaseException], ...] = ()
+    concurrency: int | None = None
+    unique: Callable[[Any], str | None] | None = None
     resources: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -99,6 +104,22 @@ class Kinds:
         """The same kinds, for a worker that has opened ``resources``."""
         return Kinds({kind.name: replace(kind, resources=resources) for kind in self})
 
+    def limited(self, concurrency: Iterable[str]) -> "Kinds":
+        """The same kinds, with the limits that ``concurrency`` (``kind=number``) says instead.
+
+        Raises :class:`ConfigError` for a kind that is not known.
+        """
+        known = dict(self._known)
+        for name, _, number in (each.partition("=") for each in concurrency):
+            if name not in known:
+                raise ConfigError(f"DRAWBRIDGE_CONCURRENCY: no job kind is named {name!r}")
+            known[name] = replace(known[name], concurrency=int(number))
+        return Kinds(known)
+
+    def limits(self, lane: str) -> dict[str, int]:
+        """The kinds of ``lane`` of which only so many may run at once."""
+        return {k.name: k.concurrency for k in self if k.lane == lane and k.concurrency}
+
     def __iter__(self) -> Iterator[Kind]:
         return iter(self._known.values())
 
@@ -112,26 +133,32 @@ def job(
     max_attempts: int = 3,
     timeout_s: float | None = None,
     retry_on: tuple[type[BaseException], ...] = (),
+    concurrency: int | None = None,
+    unique: Callable[[Any], str | None] | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function ``(context, payload) -> result`` as the kind ``name``.
 
     ``payload`` is a msgspec Struct, a dataclass, a TypedDict, or whatever else msgspec decodes from
     JSON; where it is not given, the annotation of the function's second parameter says it, and
     without one any JSON will do. A job runs at most ``max_attempts`` times: again after a lost
-    worker, and after an error of ``retry_on``. Raises :class:`ConfigError` for a declaration that
-    cannot be.
+    worker, and after an error of ``retry_on``. At most ``concurrency`` run at once in the whole
+    fleet; ``DRAWBRIDGE_CONCURRENCY`` overrides it. While a job with the key that ``unique`` gives
+    for its payload has not ended, submitting another gives that one back. Raises
+    :class:`ConfigError` for a declaration that cannot be.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name for a job kind: use a-z, 0-9, _ . - (at most 64)")
 
     def declare(function: Function) -> Function:
         _require(name, function, cpu=cpu, max_attempts=max_attempts, timeout_s=timeout_s)
+        if concurrency is not None and concurrency < 1:
+            raise ConfigError(f"job kind {name!r}: concurrency must be at least 1")
         if not all(isinstance(each, type) and issubclass(each, Exception) for each in retry_on):
             raise ConfigError(f"job kind {name!r}: retry_on takes classes of exceptions")
         expected = _payload_type(name, function) if payload is None else payload
         function.__drawbridge_kind__ = Kind(  # type: ignore[attr-defined]
             name, function, _decodable(name, expected), check, cpu, max_attempts, timeout_s,
-            retry_on,
+            retry_on, concurrency, unique,
         )  # fmt: skip
         return function
 

@@ -6,30 +6,36 @@ one is refused. Methods raise :class:`control.errors.StoreUnavailable` where Red
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 import msgspec
 from redis.asyncio import Redis
 
 from control import keys, logs
 from control.clock import from_ms
+from control.config import JobsSection
 from control.errors import BridgeUp, ControlStateStale
-from control.stores.scripts import Argument
-from control.stores.wire import Wire
+from control.stores.line import Argument
+from control.stores.wire import ReplicatedWire, Wire
 from worker.jobs import stored
 from worker.jobs.batcher import Batcher
 from worker.jobs.errors import (
     IllegalTransition,
     JobFinished,
+    JobNotFailed,
     KeyReused,
     StaleToken,
+    UniqueKeyTaken,
     UnknownJob,
     WorkerLost,
 )
 from worker.jobs.job import (
     Accepted,
+    Beat,
     Claim,
     JobError,
     JobEvent,
@@ -39,6 +45,7 @@ from worker.jobs.job import (
     Outcome,
     Page,
     Progress,
+    Rescued,
     Spec,
 )
 from worker.jobs.listing import Listing
@@ -49,58 +56,65 @@ _LARGE = 256 << 10
 
 _LOST = JobError("WorkerLost", "every worker that ran this job was lost, up to its last attempt")
 _CORRUPT = JobError("CorruptJob", "its record or its payload in Redis cannot be read")
+_UNLIMITED: Mapping[str, int] = MappingProxyType({})
 _encode = msgspec.json.Encoder().encode
 _spec = msgspec.json.Decoder(Spec).decode
 _HELD, _SPOILT = 1, -1
 """What finish and requeue answer for a run; 0 for one that belongs to somebody else by now."""
 
 
-class Beat(msgspec.Struct, frozen=True):
-    """What a heartbeat brings back; times in seconds from now, ``None`` where there is none.
+class JobStateManager:
+    """All that may happen to a job. Concurrent calls of a kind share their round trips.
 
-    ``at_ms`` is Redis's clock at that moment; ``stop`` are run ids that this worker should not run.
+    A job counts as accepted once ``replicas`` of Redis have it too, within ``replicas_within_s``.
     """
 
-    at_ms: int
-    due_in_s: float | None
-    lease_ends_in_s: float | None
-    stop: list[str]
-
-
-class Rescued(msgspec.Struct, frozen=True):
-    """A job taken from a lost worker; ``outcome`` is queued, failed or cancelled."""
-
-    run_id: str
-    worker: str
-    outcome: str
-
-
-class JobStateManager:
-    """All that may happen to a job. Concurrent calls of a kind share their round trips."""
-
-    def __init__(self, redis: Redis, *, result_ttl_s: int, lease_s: float) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        result_ttl_s: int,
+        lease_s: float,
+        replicas: int = 0,
+        replicas_within_s: float = 1.0,
+    ) -> None:
         self._wire = Wire(redis)
-        self._run = Scripts(self._wire, redis)
+        self._run = self._run_accept = Scripts(self._wire, redis)
+        if replicas:
+            wire = ReplicatedWire(redis, replicas=replicas, within_s=replicas_within_s)
+            self._run_accept = Scripts(wire, wire)
         self._log = logs.get(__name__)
         self._ttl_ms = int(result_ttl_s * 1000)
         self._lease_ms = int(lease_s * 1000)
         self._listing = Listing(self._wire, self._run, ttl_ms=self._ttl_ms)
         self._accept = Batcher(self._accept_all, weight=lambda pair: len(pair[1]))
         self._finish = Batcher(self.finish_all, weight=lambda outcome: len(outcome.result or b""))
+        self.accepted: Counter[str] = Counter()
+        """Jobs that were created here, by kind."""
         self._report = Batcher(self._report_all, weight=lambda item: len(item.checkpoint or b""))
+
+    @classmethod
+    def of(cls, redis: Redis, section: JobsSection) -> Self:
+        """As the configuration says."""
+        return cls(
+            redis, result_ttl_s=section.result_ttl_s, lease_s=section.lease_s,
+            replicas=section.wait_replicas, replicas_within_s=section.wait_timeout_s,
+        )  # fmt: skip
 
     # What callers of the API need -----------------------------------------------------------
 
     async def create_job(self, new: NewJob) -> Accepted:
         """Accept a job, durably. Calling again with the same run id changes nothing.
 
-        Raises :class:`BridgeUp` under maintenance, :class:`ControlStateStale` where Redis does not
-        tell, and :class:`KeyReused` where the idempotency key made a job from another body.
+        While a live job of its kind has the same unique key, that one is the answer. Raises
+        :class:`BridgeUp` under maintenance, :class:`ControlStateStale` where Redis does not tell,
+        and :class:`KeyReused` where the idempotency key made a job from another body.
         """
         answer = await self._accept((new, await stored.pack(new.payload)))
         if answer == b"conflict":
             raise KeyReused
         if isinstance(answer, int):
+            self.accepted[new.spec.kind] += 1
             later = new.spec.run_at_ms is not None and new.spec.run_at_ms > answer
             status = JobState.SCHEDULED if later else JobState.QUEUED
             return Accepted(new.run_id, True, status, from_ms(answer), new.spec.correlation_id)
@@ -124,15 +138,17 @@ class JobStateManager:
         *,
         kinds: Sequence[str] | None = None,
         status: JobState | None = None,
+        parent: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
-        """Jobs, newest first, of ``kinds`` (``None``: all) and in ``status`` (``None``: any).
+        """Jobs, newest first, of ``kinds``, in ``status`` and submitted by the job ``parent``
+        (``None``: any).
 
         A page may be shorter than ``limit`` and yet have a cursor to go on with. Raises
         :class:`control.errors.InvalidInput` for a cursor that no page gave.
         """
-        return await self._listing.page(kinds, status, limit, cursor)
+        return await self._listing.page(kinds, status, parent, limit, cursor)
 
     async def cancel_job(self, run_id: str) -> JobState:
         """Cancel a job: ``cancelled`` at once, or ``running`` until its worker has stopped it.
@@ -146,6 +162,21 @@ class JobStateManager:
         if answer[1] == b"0":
             raise JobFinished(run_id, status)
         return status
+
+    async def rerun_job(self, run_id: str) -> None:
+        """Queue a failed job again, under its own id and with all its attempts anew.
+
+        Raises :class:`UnknownJob`, :class:`JobNotFailed`, :class:`UniqueKeyTaken` where a live job
+        has its unique key, :class:`BridgeUp` and :class:`ControlStateStale`.
+        """
+        answer = await self._run("rerun", [run_id])
+        if answer is None:
+            raise UnknownJob(run_id)
+        status, done, holder = (part.decode() for part in _passed(answer))
+        if holder:
+            raise UniqueKeyTaken(run_id, holder)
+        if done == "0":
+            raise JobNotFailed(run_id, JobState(status))
 
     async def events_after(self, run_id: str, last_id: str | None) -> list[JobEvent]:
         """What is known of a job now, as events; those after ``last_id`` (``None``: all)."""
@@ -195,17 +226,26 @@ class JobStateManager:
             raise StaleToken(run_id)
 
     async def claim(
-        self, worker: str, lane: str, count: int, *, known: Iterable[str] | None = None
+        self,
+        worker: str,
+        lane: str,
+        count: int,
+        *,
+        limits: Mapping[str, int] = _UNLIMITED,
+        known: Iterable[str] | None = None,
     ) -> list[Claim]:
         """Up to ``count`` jobs of ``lane``, now this worker's.
 
+        ``limits`` are how many jobs of a kind may run at once in the whole fleet; what is above
+        waits, without holding up other kinds, and the end of a run rings the bell for it.
         After a claim whose answer was lost, ``known`` (the run ids that did reach the worker)
         brings the others; those alone, and whatever the flags are, where ``count`` is 0. Raises
         :class:`BridgeUp`, :class:`ControlStateStale`, and :class:`WorkerLost` without a live lease.
         """
         resync = [] if known is None else list(known)
+        limited = _encode(dict(limits))
         answer = await self._run(
-            "claim", [worker, lane, count, int(known is not None), *resync], again=False
+            "claim", [worker, lane, count, limited, int(known is not None), *resync], again=False
         )
         if answer == b"lost":
             raise WorkerLost(f"worker {worker} has no lease")
@@ -310,10 +350,11 @@ class JobStateManager:
             arguments += [
                 new.run_id, spec.kind, spec.lane, spec.priority,
                 "" if spec.run_at_ms is None else spec.run_at_ms,
-                sha256(key.encode()).hexdigest() if new.idempotency_key else "",
-                new.digest, _encode(spec), payload,
+                _digest(key) if new.idempotency_key else "", new.digest,
+                _digest(f"{spec.kind}\n{spec.unique}") if spec.unique else "",
+                _encode(spec), payload,
             ]  # fmt: skip
-        return _passed(await self._run("accept", arguments, large=size > _LARGE))
+        return _passed(await self._run_accept("accept", arguments, large=size > _LARGE))
 
     async def _report_all(self, items: list[Progress]) -> list[bool]:
         arguments: list[Argument] = []
@@ -324,6 +365,10 @@ class JobStateManager:
             arguments += [item.run_id, item.token, progress, item.checkpoint or b""]
         answers = await self._run("progress", arguments, large=size > _LARGE)
         return [answer == _HELD for answer in answers]
+
+
+def _digest(key: str) -> str:
+    return sha256(key.encode()).hexdigest()
 
 
 def _passed(answer: Any) -> list[Any]:

@@ -6,7 +6,7 @@
 
 local ttl_ms, run_id = ARGV[1], ARGV[2]
 local key = job_key(run_id)
-local job = redis.call('HMGET', key, 'status', 'entry', 'attempt', 'rev', 'followed')
+local job = redis.call('HMGET', key, 'status', 'entry', 'attempt', 'rev', 'followed', 'unique')
 local status = job[1]
 if not status then return false end
 if status == 'running' then
@@ -14,10 +14,12 @@ if status == 'running' then
   redis.call('PUBLISH', prefix .. 'cancel', run_id)
   return { status, '1' }
 end
-if status == 'queued' then dequeue(place(job[2]))
+if status == 'queued' then
+  local queue, id = place(job[2])
+  if queue == 'held' then redis.call('ZREM', held_key(id), run_id) else dequeue(queue, id) end
 elseif status == 'scheduled' then
   redis.call('ZREM', prefix .. 'due', run_id)
   list(run_id, status, false)
 else return { status, '0' } end
-conclude(run_id, job[3], job[5], (job[4] or 1) + 1, 'cancelled', ttl_ms, {})
+conclude(run_id, job[3], job[5], job[6], (job[4] or 1) + 1, 'cancelled', ttl_ms, {})
 return { 'cancelled', '1' }

@@ -13,7 +13,13 @@
 local prefix = KEYS[1]
 local QUEUES = { 'returned', 'high', 'normal', 'low' }
 local LANES = { 'cpu', 'io' }
+local LIVE = { queued = true, scheduled = true, running = true }
 local GROUP = 'workers'
+
+-- What is more urgent goes first, and yet nobody waits for ever: a job counts as if it had come
+-- this much later for each step that its priority is below `high`.
+local PATIENCE_MS = 30000
+local HANDICAP_MS = { high = 0, normal = PATIENCE_MS, low = 2 * PATIENCE_MS }
 
 -- A whole number as text: Redis takes microseconds to print a number that Lua hands it.
 local function text(number) return string.format('%d', number) end
@@ -104,41 +110,63 @@ local function enqueue(run_id, queue)
   return queue .. ' ' .. redis.call('XADD', queue_key(queue), '*', 'job', run_id)
 end
 
--- The queue and the id in a job's `entry`.
-local function place(entry) return string.match(entry, '^(%S+) (%S+)$') end
+-- A job's `entry` says where it is: its queue, its id there, and while it takes a slot of a limited
+-- kind, that kind, else ''. One that waits for such a slot is `held`, and its id there is the kind.
+local function place(entry) return string.match(entry or '', '^(%S+) (%S+) ?(%S*)$') end
+
+-- The id of the entry of a stream that was handed out last.
+local function last_read(stream)
+  for _, group in ipairs(redis.pcall('XINFO', 'GROUPS', stream)) do
+    for at = 1, #group, 2 do
+      if group[at] == 'last-delivered-id' then return group[at + 1] end
+    end
+  end
+  return '0-0' -- nobody has read from it yet
+end
+
+-- Trim what lies before the oldest entry that is still held, or was not yet read; that entry.
+local function trim(stream)
+  local before = (redis.pcall('XPENDING', stream, GROUP, '-', '+', 1)[1] or {})[1]
+  if not before then
+    local ms, number = string.match(last_read(stream), '(%d+)-(%d+)')
+    before = ms .. '-' .. text(number + 1)
+  end
+  redis.call('XTRIM', stream, 'MINID', before)
+  return before
+end
 
 -- Take entries out of a queue, whoever holds them.
 local function dequeue(queue, ...)
   local stream = queue_key(queue)
   redis.call('XACK', stream, GROUP, ...)
   redis.call('XDEL', stream, ...)
+  trim(stream)
 end
 
--- The same for many that were held. To trim what lies before the oldest entry that is still held,
--- or was not yet read, costs a fraction of deleting one by one; only what was queued long after
--- that oldest one is deleted, lest a long run keep all that comes after it.
+-- The same for many that were held. To trim costs a fraction of deleting one by one; only what was
+-- queued long after the oldest one that is held is deleted, lest a long run keep all that comes
+-- after it.
 local FAR_MS = 1000
 local function dequeue_many(queue, entries)
   local stream = queue_key(queue)
   redis.call('XACK', stream, GROUP, unpack(entries))
-  local held = redis.call('XPENDING', stream, GROUP, '-', '+', 1)[1]
-  local before = held and held[1]
-  if not before then
-    for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-      for at = 1, #group, 2 do
-        if group[at] == 'last-delivered-id' then
-          local ms, number = string.match(group[at + 1], '(%d+)-(%d+)')
-          before = ms .. '-' .. text(number + 1)
-        end
-      end
-    end
-  end
-  redis.call('XTRIM', stream, 'MINID', before)
+  local before = trim(stream)
   local oldest, far = tonumber(string.match(before, '%d+')), {}
   for _, entry in ipairs(entries) do
     if string.match(entry, '%d+') - oldest > FAR_MS then far[#far + 1] = entry end
   end
   if far[1] then redis.call('XDEL', stream, unpack(far)) end
+end
+
+-- Limited kinds: the runs that take the slots of one, and the jobs that wait for a slot.
+local function slots_key(kind) return prefix .. 'slots:' .. kind end
+local function held_key(kind) return prefix .. 'held:' .. kind end
+
+-- The slot of a run that ends; where jobs wait for one, somebody is to look.
+local function free_slot(run_id, queue, kind)
+  if (kind or '') == '' then return end
+  redis.call('SREM', slots_key(kind), run_id)
+  if redis.call('EXISTS', held_key(kind)) == 1 then ring(string.match(queue, '^[^:]+')) end
 end
 
 -- Hold a job back until `due`; tell the timers if that is the earliest.
@@ -150,9 +178,23 @@ local function schedule(run_id, due)
   end
 end
 
--- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`.
-local function conclude(run_id, attempt, followed, rev, status, ttl_ms, more)
+-- Unique jobs: the one live job that has a key, named by its digest.
+local function unique_key(digest) return prefix .. 'unique:' .. digest end
+
+-- Make a job the one that has a unique key, unless a live one has it: then that one's run id,
+-- status, submission and spec. A key whose job was spoilt is anybody's.
+local function take_unique(digest, run_id)
+  local holder = redis.call('GET', unique_key(digest))
+  local found = holder and holder ~= run_id and read(holder, 'status', 'submitted_at', 'spec') or {}
+  if LIVE[found[1]] then return { holder, unpack(found) } end
+  redis.call('SET', unique_key(digest), run_id)
+end
+
+-- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`,
+-- and its `unique` key is free.
+local function conclude(run_id, attempt, followed, unique, rev, status, ttl_ms, more)
   local key = job_key(run_id)
+  if unique then redis.call('DEL', unique_key(unique)) end
   redis.call('HSET', key, 'status', status, 'rev', text(rev + 1), 'finished_at', NOW, unpack(more))
   -- A failed job keeps its payload, so that it can be run again.
   if status == 'failed' then redis.call('HDEL', key, 'checkpoint')
