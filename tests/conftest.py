@@ -21,7 +21,7 @@ from control.stores.postgres import Database
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
 from deploy.embedded.stores import Stores
-from tests.stack import SPARING
+from tests.stack import SO_S, SPARING
 
 LONG = (
     "test_up", "test_crossing", "test_cli_control", "test_health_faults", "test_plane_stores",
@@ -173,7 +173,7 @@ async def open_gate(redis: Redis) -> None:
 @pytest.fixture
 async def redis(stores: LiveStores) -> AsyncIterator[Redis]:
     """A client of a Redis that holds nothing but flags, all of them off; bytes in and out."""
-    async with Redis.from_url(stores.addresses.redis_url) as client:
+    async with Redis.from_url(stores.addresses.redis_url, socket_timeout=SO_S) as client:
         await client.flushall()
         await open_gate(client)
         yield client

@@ -28,8 +28,10 @@ StartWorker = Callable[..., AbstractAsyncContextManager[Replica]]
 class Jobs:
     """Submits jobs and waits for what becomes of them, by their events on ``listening``."""
 
-    def __init__(self, redis: Redis, listening: PubSub | None = None) -> None:
-        self.state = JobStateManager(redis, result_ttl_s=600, lease_s=LEASE_S)
+    def __init__(
+        self, redis: Redis, listening: PubSub | None = None, *, lease_s: float = LEASE_S
+    ) -> None:
+        self.state = JobStateManager(redis, result_ttl_s=600, lease_s=lease_s)
         self._redis: Any = redis
         self._listening = listening
         self._heard: list[tuple[str, JobEvent]] = []

@@ -136,7 +136,7 @@ class Fleet:
 
     def __init__(self, server: OwnRedis, database_url: str, http: aiohttp.ClientSession) -> None:
         self.server = server
-        self.redis = Redis.from_url(server.url)
+        self.redis = Redis.from_url(server.url, socket_timeout=20)
         self.database_url = database_url
         self.http = http
         self.events = Events(self.redis)

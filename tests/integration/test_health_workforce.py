@@ -24,7 +24,7 @@ async def test_without_a_worker_nobody_would_run_a_job(redis: Redis, probe: Work
 
 
 async def test_jobs_that_wait_and_jobs_that_run(redis: Redis, probe: WorkforceProbe) -> None:
-    jobs = Jobs(redis)
+    jobs = Jobs(redis, lease_s=60)
     await jobs.state.heartbeat("hand", [], join=True)
     none = {"cpu": 0, "io": 0}
     idle = {

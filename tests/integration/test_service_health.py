@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from control import keys
 from control.config import Config
 from service.appkeys import HEALTH
 from service.gate import excluded
@@ -44,6 +45,7 @@ def known(api: Served) -> bool:
 async def api(stores: LiveStores, redis) -> AsyncIterator[Served]:
     async with served(stores.config, admin_token="the-admin-token") as running:
         await running.jobs.heartbeat("hand", [], join=True)
+        await redis.zadd(keys.WORKERS, {"hand": 4_000_000_000_000})
         running.app[HEALTH].wake("workers")
         await wait_until(lambda: known(running) and well(running))
         yield running
