@@ -22,6 +22,9 @@ SPARING = {"OPENBLAS_NUM_THREADS": "1", "SSL_CERT_FILE": os.devnull}
 """Spares the start of a process a sixth of its work: NumPy's threads, and the authorities of TLS,
 neither of which any test needs."""
 
+STORES_ALONE = ("--services", "0", "--workers", "0")
+"""Options of `up`."""
+
 _STORE_VARIABLES = ("REDIS_URL", "DATABASE_URL", "NEO4J_URI", "NEO4J_USER", "NEO4J_PASSWORD")
 
 

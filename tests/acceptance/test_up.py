@@ -4,10 +4,8 @@ import asyncio
 import itertools
 import json
 import os
-import shlex
 import signal
 import stat
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,33 +20,12 @@ from neo4j import AsyncGraphDatabase
 from redis.asyncio import Redis
 
 from deploy.embedded import sample, screen
-from tests.conftest import LiveStores
-from tests.models.hard import market_split
-from tests.stack import END_S, START_S, Stack, all_gone, clean_environment, drawbridge, wait_until
+from tests.stack import START_S, STORES_ALONE, Stack, all_gone, drawbridge, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
 STORES = ("redis", "postgres", "graph")
 OPTIMUM = 158.0
-
-WITHOUT_NAMESPACES = """
-import ctypes, os, sys
-asks = os.pipe()
-outside = os.fork()
-if outside == 0:  # give the namespace of our parent all the users that there are
-    os.read(asks[0], 1)
-    for table in ("uid_map", "gid_map"):
-        with open(f"/proc/{os.getppid()}/{table}", "w") as file:
-            file.write("0 0 65536")
-    os._exit(0)
-assert ctypes.CDLL(None).unshare(0x10000000) == 0
-os.write(asks[1], b"x")
-os.waitpid(outside, 0)
-with open("/proc/sys/user/max_user_namespaces", "w") as file:
-    file.write("0")
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-"""Becomes a program for which no user namespace can be made, as in many containers."""
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +33,6 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     """One stack for the tests that leave it as they found it."""
     async with Stack(tmp_path_factory.mktemp("up") / "data", "--sample") as running:
         yield running
-
-
-@pytest.fixture
-def outside(stores: LiveStores, redis: Redis, database_url: str) -> dict[str, str]:
-    """Stores that run already, for tests of what `up` does beside its stores. Redis is empty."""
-    return {**stores.environment, "DATABASE_URL": database_url}
 
 
 async def status(url: str) -> int:
@@ -219,9 +190,11 @@ async def test_however_it_ends_no_child_stays_and_the_next_start_finds_the_data(
         await put(first.line, 41)
         assert len(first.descendants()) >= 7
         await ends_at(first, signal.SIGINT)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
-        async with started_again(folder, first) as again:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        async with started_again(folder, first, *STORES_ALONE) as again:
             await ends_at(again, number)
+    async with started_again(folder, first) as again:
+        await ends_at(again, signal.SIGKILL)
     async with started_again(folder, first) as again:  # the note of the killed one fools nobody
         frozen = again.pid_of("redis")
         assert frozen is not None
@@ -230,9 +203,9 @@ async def test_however_it_ends_no_child_stays_and_the_next_start_finds_the_data(
 
 
 @asynccontextmanager
-async def started_again(folder: Path, first: Stack) -> AsyncIterator[Stack]:
+async def started_again(folder: Path, first: Stack, *options: str) -> AsyncIterator[Stack]:
     """A stack on the data and secrets of ``first``, and on its addresses."""
-    async with Stack(folder) as again:
+    async with Stack(folder, *options) as again:
         assert await kept(again.line) == [41] * 3
         for same in ("admin_token", "redis_url", "database_url", "neo4j_password"):
             assert again.line[same] == first.line[same]
@@ -258,91 +231,6 @@ async def test_a_signal_while_it_starts_leaves_no_child(tmp_path: Path, when: st
     assert await stack.stop(signal.SIGINT) == 0
     await all_gone(children, 1)  # what a killed initdb had started ends a moment later
     assert "Traceback" not in stack.said
-
-
-async def test_a_second_signal_hands_a_running_job_back_and_the_next_start_runs_it(
-    tmp_path: Path, outside: dict[str, str]
-) -> None:
-    folder = tmp_path / "data"
-
-    async def state() -> str:
-        async with aiohttp.ClientSession(stack.api) as session, session.get(job) as answer:
-            found: str = (await answer.json())["status"]
-            return found
-
-    async def is_running() -> bool:
-        return await state() == "running"
-
-    async with Stack(folder, environ=outside) as stack:
-        body, headers = market_split(), {"Content-Type": sample.CONTENT_TYPE}
-        async with (
-            aiohttp.ClientSession(stack.api) as session,
-            session.post("/optimize", data=body, headers=headers) as answer,
-        ):
-            job = (await answer.json())["links"]["status"]
-        await wait_until(is_running)
-        children = stack.descendants()
-        stack.process.send_signal(signal.SIGINT)
-        await wait_until(lambda: "stopping" in stack.said)
-        assert await stack.stop(signal.SIGINT) == 0
-        await all_gone(children, 1)
-    async with Stack(folder, environ=outside) as stack:
-        await wait_until(is_running)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to leave root")
-async def test_postgres_runs_as_nobody_where_user_namespaces_are_refused(
-    tmp_path: Path, outside: dict[str, str]
-) -> None:
-    folder = tmp_path / "data"
-    graph = {name: value for name, value in outside.items() if name.startswith("NEO4J")}
-    alone = ("--services", "0", "--workers", "0")
-    for _ in range(2):  # the second start finds the data of the first
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", WITHOUT_NAMESPACES, sys.executable, "-m", "control.cli"),
-            *("up", "--json", "--port", "0", "--data-dir", str(folder), *alone),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=clean_environment(**graph),
-        )
-        assert process.stdout is not None
-        try:
-            line = json.loads(await asyncio.wait_for(process.stdout.readline(), START_S))
-            assert psutil.Process(line["pids"]["postgres"]).username() == "nobody"
-            assert psutil.Process(line["pids"]["redis"]).username() == "root"
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), END_S) == 0
-    async with Stack(folder, *alone, environ=graph) as again:  # and so does one that may
-        assert psutil.Process(again.pid_of("postgres")).username() == "root"
-
-
-# -- stores from outside, and an installed Redis
-
-
-async def test_given_urls_replace_the_embedded_servers(
-    tmp_path: Path, outside: dict[str, str]
-) -> None:
-    async with Stack(tmp_path / "data", environ=outside) as stack:
-        assert [stack.line["pids"][name] for name in STORES] == [None] * 3
-        assert stack.line["redis_url"] == outside["REDIS_URL"]
-        assert stack.line["database_url"] == outside["DATABASE_URL"]
-        assert stack.line["neo4j_uri"] == outside["NEO4J_URI"]
-        assert await status(stack.api + "/ready") == 200
-
-
-async def test_an_installed_redis_server_is_used_when_told(
-    tmp_path: Path, outside: dict[str, str]
-) -> None:
-    from deploy.embedded.redis_server import wheel_program
-
-    mine = tmp_path / "redis-server"
-    mine.symlink_to(wheel_program())
-    others = {name: value for name, value in outside.items() if name != "REDIS_URL"}
-    options = ("--redis-server", str(mine), "--services", "0", "--workers", "0")
-    async with Stack(tmp_path / "data", *options, environ=others) as stack:
-        pid = stack.pid_of("redis")
-        assert psutil.Process(pid).cmdline()[0].startswith(str(mine))
 
 
 # -- the sample model
@@ -385,29 +273,3 @@ async def test_the_printed_curl_works_when_pasted(stack: Stack) -> None:
         )
         out, _ = await process.communicate()
         assert json.loads(out)["run_id"]
-
-
-async def test_for_people_it_prints_where_things_are_and_what_to_do(
-    tmp_path: Path, outside: dict[str, str]
-) -> None:
-    folder = tmp_path / "data"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "control.cli", "up", "--port", "0", "--data-dir", str(folder)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=clean_environment(**outside),
-    )
-    assert process.stdout is not None
-    try:
-        text = await asyncio.wait_for(process.stdout.readuntil(b"Stop with Ctrl-C"), START_S)
-        said = text.decode()
-        note = json.loads((folder / "stack.json").read_text())
-        for fact in (*note["services"], *note["workers"], note["admin_token"], str(folder)):
-            assert fact in said
-        assert screen.curl(note["services"][0], "") in said
-        assert f"export DRAWBRIDGE_DATA_DIR={shlex.quote(str(folder))}" in said
-        assert "\x1b" not in said
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), END_S) == 0
