@@ -63,6 +63,30 @@ async def test_sigterm_with_forty_running_takes_no_more_and_ends_with_the_last(
         assert (record.status, record.attempt) == (JobState.QUEUED, 0)
 
 
+async def test_a_job_that_kills_its_worker_each_time_ends_dead_and_others_go_on(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as one, worker() as two, worker() as three:
+        replicas = (one, two, three)
+        for replica in replicas:
+            await replica.logged("joined")
+        long, killer = await jobs.submit("wait", max_attempts=9), await jobs.submit("killer")
+
+        async def dead() -> bool:
+            return (await jobs.record(killer)).status is JobState.FAILED
+
+        await wait_until(dead)
+        [survivor] = [each for each in replicas if each.process.returncode is None]
+        after = await jobs.submit("echo")
+        await survivor.logged("job ended", run_id=after, status="completed")
+        await jobs.state.cancel_job(long)
+        await wait_until(lambda: finished(long, survivor))
+    record = await jobs.record(killer)
+    assert record.attempt == 2
+    assert record.error is not None
+    assert record.error.class_ == "WorkerLost"
+
+
 async def test_no_submission_is_lost_or_doubled_by_a_kill_of_redis(
     jobs: Jobs, stores: LiveStores
 ) -> None:
