@@ -8,17 +8,15 @@ import msgspec
 from structlog.contextvars import bind_contextvars
 
 from control import cancelling
-from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
+from control.errors import InvalidInput
 from control.logs import Logger
-from worker.context import JobContext, Submit
+from worker.context import PASSING, JobContext, Submit
 from worker.cpu.process import CpuProcess, Ended
 from worker.jobs.job import Claim, JobError
 from worker.jobs.kinds import Kind
 from worker.reporter import Reporter
 
 _MESSAGE_LENGTH = 500
-_PASSING = (BridgeUp, ControlStateStale, StoreUnavailable)
-"""What a submission may raise through no fault of the job."""
 _STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
 _encode = msgspec.json.Encoder().encode
 
@@ -53,6 +51,8 @@ class ProcessRun:
         memory: int,
         reporter: Reporter,
         log: Logger,
+        *,
+        submit: Submit,
     ) -> None:
         self._claim = claim
         self._process = CpuProcess(
@@ -61,6 +61,7 @@ class ProcessRun:
             memory=memory,
             on_progress=reporter.on_progress,
             on_checkpoint=reporter.on_checkpoint,
+            on_submit=submit,
             log=log,
         )
 
@@ -88,7 +89,7 @@ class TaskRun:
     task: asyncio.Task[Ended] | None = None
 
     def __init__(
-        self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger, submit: Submit
+        self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger, *, submit: Submit
     ) -> None:
         self._claim = claim
         self._kind = kind
@@ -141,7 +142,7 @@ class TaskRun:
         return Ended(
             None,
             told,
-            retryable=isinstance(error, (*self._kind.retry_on, *_PASSING)),
+            retryable=isinstance(error, (*self._kind.retry_on, *PASSING)),
             interrupted=False,
         )
 
