@@ -20,6 +20,28 @@ from control.config import Config, GraphSection, load
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
 from deploy.embedded.stores import Stores
+from tests.stack import SPARING
+
+LONG = (
+    "test_up", "test_crossing", "test_cli_control", "test_health_faults", "test_plane_stores",
+    "test_worker", "test_drain", "test_plane_redis", "test_plane_crash", "test_plane_commands",
+    "test_plane_links", "test_health_checks", "test_flags_client", "test_wheel",
+    "test_readme_kinds", "test_cli_optimize", "test_service_outage", "test_optimize_kind",
+    "test_cli_config",
+)  # fmt: skip
+"""The files that take longest, which begin first, lest one is left over when all else is done."""
+
+
+def pytest_configure() -> None:
+    os.environ.update(SPARING)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell does for what runs in its background; processes would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
 
 
 class LiveStores:

@@ -36,6 +36,13 @@ async def wait(context: Any, payload: Any) -> Any:
     return None
 
 
+@job("nap")
+async def nap(context: Any, payload: Any) -> Any:
+    """Be under way for as long as the payload says."""
+    await asyncio.sleep(payload["for_s"])
+    return context.attempt
+
+
 @job("single", concurrency=1)
 async def single(context: Any, payload: Any) -> Any:
     """The same, one at a time in the whole fleet."""

@@ -16,6 +16,7 @@ from tests.conftest import LiveStores
 from tests.links import linked
 from tests.serving import Served, served
 from tests.stack import wait_until
+from tests.timing import timed
 
 SHOWS_S = 3.0 + 0.5
 """The contract's deadline, and what a busy machine may add."""
@@ -100,6 +101,7 @@ async def api(stores: LiveStores, redis: Redis) -> AsyncIterator[Served]:
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_frozen(stores: LiveStores, api: Served, name: str) -> None:
     store = STORE[name]
     word = await shows_and_recovers(
@@ -109,12 +111,14 @@ async def test_frozen(stores: LiveStores, api: Served, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_refused(stores: LiveStores, api: Served, name: str) -> None:
     store = STORE[name]
     await shows_and_recovers(api, name, lambda: stores.stop(store), lambda: stores.restart(store))
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_half_open(stores: LiveStores, redis: Redis, name: str) -> None:
     async with linked(stores, name) as (link, config), serving(config) as api:
         word = await shows_and_recovers(api, name, link.half_open, link.heal)
@@ -197,6 +201,7 @@ async def test_a_loop_that_was_blocked(api: Served) -> None:
         ("min-replicas-to-write", "1", "0", "too few replicas"),
     ],
 )
+@timed
 async def test_a_redis_that_takes_nothing(
     api: Served, redis: Redis, setting: str, fault: str, well: str, word: str
 ) -> None:
@@ -208,6 +213,7 @@ async def test_a_redis_that_takes_nothing(
     assert found == word
 
 
+@timed
 async def test_a_redis_that_became_a_replica(api: Served, redis: Redis) -> None:
     word = await shows_and_recovers(
         api, "redis",
@@ -216,6 +222,7 @@ async def test_a_redis_that_became_a_replica(api: Served, redis: Redis) -> None:
     assert word == "ReadOnly"
 
 
+@timed
 async def test_all_frozen_at_once(stores: LiveStores, api: Served) -> None:
     for store in STORE.values():
         stores.freeze(store)

@@ -349,9 +349,8 @@ async def test_the_body_of_ready_is_encoded_once_for_each_snapshot() -> None:
     async with running(dependency.check(interval_s=60.0)) as engine:
         await eventually(lambda: words(engine) == {"redis": "ok"})
         probes = Probes(engine, clock=SystemClock())
-        bodies = [
-            (await probes.ready(make_mocked_request("GET", "/ready"))).body for _ in range(1000)
-        ]
+        request = make_mocked_request("GET", "/ready")
+        bodies = [(await probes.ready(request)).body for _ in range(1000)]
         assert all(body is bodies[0] for body in bodies)
         assert dependency.asked == 1
 
