@@ -1,8 +1,9 @@
 """One run of a claimed job: in a process of its own, or as a task on the loop."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from structlog.contextvars import bind_contextvars
@@ -15,6 +16,9 @@ from worker.cpu.process import CpuProcess, Ended
 from worker.jobs.job import Claim, JobError
 from worker.jobs.kinds import Kind
 from worker.reporter import Reporter
+
+if TYPE_CHECKING:
+    from control.tracing.spans import Span
 
 _MESSAGE_LENGTH = 500
 _STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
@@ -53,8 +57,10 @@ class ProcessRun:
         log: Logger,
         *,
         submit: Submit,
+        span: "Span | None" = None,
     ) -> None:
         self._claim = claim
+        self._span = span
         self._process = CpuProcess(
             claim.spec.kind,
             modules,
@@ -68,13 +74,15 @@ class ProcessRun:
     async def run(self) -> Ended:
         claim = self._claim
         _bind(claim)
-        return await self._process.run(
-            run_id=claim.run_id,
-            attempt=claim.attempt,
-            correlation_id=claim.spec.correlation_id,
-            payload=claim.payload,
-            checkpoint=claim.checkpoint,
-        )
+        with self._span.below("process") if self._span else contextlib.nullcontext() as span:
+            return await self._process.run(
+                run_id=claim.run_id,
+                attempt=claim.attempt,
+                correlation_id=claim.spec.correlation_id,
+                traceparent=span.traceparent if span else claim.spec.traceparent,
+                payload=claim.payload,
+                checkpoint=claim.checkpoint,
+            )
 
     def cancel(self, reason: str) -> None:
         self._process.cancel(reason)

@@ -139,6 +139,7 @@ def _run(link: Link) -> None:
             run_id=start.run_id,
             attempt=start.attempt,
             correlation_id=start.correlation_id,
+            traceparent=start.traceparent,
             restored=link.take(FrameType.CHECKPOINT) if start.has_checkpoint else None,
         )
         link.deliver_cancel(context.cancel)

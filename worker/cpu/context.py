@@ -39,10 +39,13 @@ class Context:
         attempt: int,
         correlation_id: str,
         restored: bytes | None,
+        traceparent: str | None = None,
     ) -> None:
         self.run_id = run_id
         self.attempt = attempt
         self.correlation_id = correlation_id
+        self.traceparent = traceparent
+        """The trace that this run is part of, for spans of the function's own."""
         self.restored: Any = None if restored is None else msgspec.json.decode(restored)
         """What :meth:`checkpoint` kept in an earlier run of this job, or ``None``."""
         self.log = Log(send)

@@ -62,6 +62,7 @@ class Start(msgspec.Struct, frozen=True):
     run_id: str
     attempt: int
     correlation_id: str
+    traceparent: str | None
     has_checkpoint: bool
     """Whether a CHECKPOINT frame follows the PAYLOAD."""
 

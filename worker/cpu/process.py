@@ -113,6 +113,7 @@ class CpuProcess:
         correlation_id: str,
         payload: bytes,
         checkpoint: bytes | None,
+        traceparent: str | None = None,
     ) -> Ended:
         """Run the function on ``payload`` and say how it ended.
 
@@ -128,6 +129,7 @@ class CpuProcess:
             run_id=run_id,
             attempt=attempt,
             correlation_id=correlation_id,
+            traceparent=traceparent,
             has_checkpoint=checkpoint is not None,
         )
         frames = [(FrameType.START, msgspec.msgpack.encode(start)), (FrameType.PAYLOAD, payload)]
