@@ -16,7 +16,8 @@ from neo4j import AsyncGraphDatabase
 from redis.asyncio import Redis
 
 from control import keys, migrations
-from control.config import Config, GraphSection, load
+from control.config import Config, GraphSection, PostgresSection, load
+from control.stores.postgres import Database
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
 from deploy.embedded.stores import Stores
@@ -184,6 +185,14 @@ async def database_url(stores: LiveStores) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     yield await stores.make_database(name)
     await stores.drop_database(name)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool on a database of the test's own that has the schema."""
+    await migrations.migrate(database_url)
+    async with Database(PostgresSection(url=database_url)) as opened:
+        yield opened
 
 
 @pytest.fixture

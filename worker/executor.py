@@ -130,24 +130,20 @@ class Executor:
             self._end(running, Ended(None, JobError("UnknownKind", message), retryable=True))
             return
         self._say("job started", running, ordinary=True, attempt=claim.attempt)
+        reporter, submit = running.reporter, Children(self._jobs, self._kinds, claim)
         try:
             if kind.cpu:
                 running.run = ProcessRun(
                     claim,
                     self._modules,
                     self._memory,
-                    running.reporter,
+                    reporter,
                     self._log,
+                    submit=submit,
                     span=running.span,
                 )
             else:
-                running.run = TaskRun(
-                    claim,
-                    kind,
-                    running.reporter,
-                    self._log,
-                    Children(self._jobs, self._kinds, claim),
-                )
+                running.run = TaskRun(claim, kind, reporter, self._log, submit=submit)
         except Exception as error:
             self._end(running, self._internal(running, error))
             return

@@ -9,9 +9,9 @@ import msgspec
 from structlog.contextvars import bind_contextvars
 
 from control import cancelling
-from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
+from control.errors import InvalidInput
 from control.logs import Logger
-from worker.context import JobContext, Submit
+from worker.context import PASSING, JobContext, Submit
 from worker.cpu.process import CpuProcess, Ended
 from worker.jobs.job import Claim, JobError
 from worker.jobs.kinds import Kind
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from control.tracing.spans import Span
 
 _MESSAGE_LENGTH = 500
-_PASSING = (BridgeUp, ControlStateStale, StoreUnavailable)
-"""What a submission may raise through no fault of the job."""
 _STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
 _encode = msgspec.json.Encoder().encode
 
@@ -58,6 +56,7 @@ class ProcessRun:
         reporter: Reporter,
         log: Logger,
         *,
+        submit: Submit,
         span: "Span | None" = None,
     ) -> None:
         self._claim = claim
@@ -68,6 +67,7 @@ class ProcessRun:
             memory=memory,
             on_progress=reporter.on_progress,
             on_checkpoint=reporter.on_checkpoint,
+            on_submit=submit,
             log=log,
         )
 
@@ -97,7 +97,7 @@ class TaskRun:
     task: asyncio.Task[Ended] | None = None
 
     def __init__(
-        self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger, submit: Submit
+        self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger, *, submit: Submit
     ) -> None:
         self._claim = claim
         self._kind = kind
@@ -150,7 +150,7 @@ class TaskRun:
         return Ended(
             None,
             told,
-            retryable=isinstance(error, (*self._kind.retry_on, *_PASSING)),
+            retryable=isinstance(error, (*self._kind.retry_on, *PASSING)),
             interrupted=False,
         )
 

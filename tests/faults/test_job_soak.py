@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from control import keys
+from control import cancelling, keys
 from tests.conftest import LiveStores
 from tests.faults.conftest import LEASE_S, Jobs, StartWorker
 from tests.processes import Replica
@@ -48,8 +48,7 @@ async def ends_heard(redis: Redis) -> AsyncIterator[Counter[str]]:
         try:
             yield ends
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancelling.end(task)
 
 
 async def held_by(redis: Redis, worker: str) -> int:

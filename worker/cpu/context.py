@@ -6,10 +6,20 @@ from typing import Any
 
 import msgspec
 
-from worker.cpu.frames import FrameType, LogLine
+from control.errors import DrawbridgeError
+from worker.cpu.frames import FrameType, LogLine, Submission, Submitted
 
 Send = Callable[[FrameType, bytes], None]
 PROGRESS_EVERY_S = 0.25
+
+
+class NotSubmitted(DrawbridgeError):
+    """A job could not be submitted. ``passing``: the bridge is up or Redis is away; a job that ends
+    with this is tried again."""
+
+    def __init__(self, why: str, *, passing: bool) -> None:
+        super().__init__(why)
+        self.passing = passing
 
 
 class Context:
@@ -24,6 +34,7 @@ class Context:
         self,
         send: Send,
         *,
+        submitted: Callable[[], Submitted],
         run_id: str,
         attempt: int,
         correlation_id: str,
@@ -40,6 +51,8 @@ class Context:
         self.log = Log(send)
         """The worker's log."""
         self._send = send
+        self._submitted = submitted
+        self._submitting = threading.Lock()
         self._reason: str | None = None
         self._noticed = False
         self._disregarded = False
@@ -85,6 +98,19 @@ class Context:
     def checkpoint(self, value: Any) -> None:
         """Keep ``value`` (anything JSON can hold) for the next run of this job."""
         self._send(FrameType.CHECKPOINT, msgspec.json.encode(value))
+
+    def submit(self, kind: str, payload: Any = None, **terms: Any) -> str:
+        """Submit another job; its run id. The same as :meth:`worker.context.JobContext.submit`.
+
+        Raises :class:`NotSubmitted`.
+        """
+        body = msgspec.json.encode(Submission(kind, payload, terms))
+        with self._submitting:
+            self._send(FrameType.SUBMIT, body)
+            answer = self._submitted()
+        if answer.run_id is None:
+            raise NotSubmitted(answer.why, passing=answer.passing)
+        return answer.run_id
 
     # For the process that runs the function.
 
