@@ -267,7 +267,7 @@ class HealthSection:
 
 @dataclass(frozen=True)
 class LogSection:
-    """Logs."""
+    """Logs and traces."""
 
     level: str = setting(
         "DRAWBRIDGE_LOG_LEVEL",
@@ -280,6 +280,12 @@ class LogSection:
         "auto",
         "json, console, or auto: console on a terminal",
         one_of("auto", "json", "console"),
+    )
+    otlp_url: str = setting(
+        "DRAWBRIDGE_OTLP_URL",
+        "",
+        "where spans are sent, as http://collector:4318/v1/traces; needs drawbridge[otel]",
+        url("http", "https"),
     )
 
 

@@ -5,7 +5,9 @@ import contextlib
 from contextlib import aclosing
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
+from control import tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
@@ -94,8 +96,10 @@ async def build(
 
     arrivals = middleware.Arrivals(traffic, probes)
     app = web.Application(
-        middlewares=(arrivals.correlate, middleware.explain, pages.passive_signals, bridge.check)
-    )
+        middlewares=(
+            *await _entrance(life, config, arrivals, instance), pages.passive_signals, bridge.check,
+        )
+    )  # fmt: skip
     app[AT_ONCE] = arrivals.at_once
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs
@@ -132,6 +136,17 @@ async def build(
     )
     life.supervise("health checks", engine.run())
     return app
+
+
+async def _entrance(
+    life: Lifespan, config: Config, arrivals: middleware.Arrivals, instance: str
+) -> tuple[Middleware, ...]:
+    """What a request meets first, errors having become problems by then."""
+    made = await life.enter(
+        tracing.opened(config.log.otlp_url, process="service", instance=instance)
+    )
+    traces = () if made is None else (middleware.Traces(made).trace,)
+    return (arrivals.correlate, *traces, middleware.explain)
 
 
 async def settled(app: web.Application, within_s: float) -> None:

@@ -87,6 +87,12 @@ def poison(context: Any, payload: Any) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@job("killer", max_attempts=2)
+async def killer(context: Any, payload: Any) -> Any:
+    """Kill the worker that runs it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @job("stubborn", cpu=True)
 def stubborn(context: Any, payload: Any) -> Any:
     """Compute for ever, deaf to everything."""

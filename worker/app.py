@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 from aiohttp import web
 from redis.asyncio import Redis
 
-from control import ids, keys, logs
+from control import ids, keys, logs, tracing
 from control.clock import SystemClock
 from control.config import Config
 from control.errors import StoreUnavailable
@@ -82,7 +82,12 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         commands = await _open(life, redis.client(config.redis.url))
         jobs = JobStateManager.of(commands, config.jobs)
         known = known.given(await life.enter(resources.opened(config.jobs.modules)))
-        executor = Executor(jobs, known, modules=config.jobs.modules, memory=config.worker.memory)
+        executor = Executor(
+            jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
+            tracing=await life.enter(
+                tracing.opened(config.log.otlp_url, process="worker", instance=worker)
+            ),
+        )  # fmt: skip
         due, lost = Alarm(clock), Alarm(clock)
         lease = Lease(
             worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,

@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.faults.conftest import Jobs, StartWorker
 from tests.job_steps import new
 from tests.processes import Replica
 from tests.stack import wait_until
+from worker.jobs.errors import JobFinished
 from worker.jobs.job import JobState, NewJob
 
 MANY = 40
@@ -61,6 +63,32 @@ async def test_sigterm_with_forty_running_takes_no_more_and_ends_with_the_last(
     for run_id in set(run_ids) - running:
         record = await jobs.record(run_id)
         assert (record.status, record.attempt) == (JobState.QUEUED, 0)
+
+
+async def test_a_job_that_kills_its_worker_each_time_ends_dead_and_others_go_on(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as one, worker() as two, worker() as three:
+        replicas = (one, two, three)
+        for replica in replicas:
+            await replica.logged("joined")
+        bystander, killer = await jobs.submit("wait"), await jobs.submit("killer")
+
+        async def dead() -> bool:
+            return (await jobs.record(killer)).status is JobState.FAILED
+
+        await wait_until(dead)
+        [survivor] = [each for each in replicas if each.process.returncode is None]
+        after = await jobs.submit("echo")
+        await survivor.logged("job ended", run_id=after, status="completed")
+        with suppress(JobFinished):  # it ends by itself where it began on a worker that was killed
+            await jobs.state.cancel_job(bystander)
+        await jobs.event(bystander, "end")
+    assert (await jobs.record(bystander)).status is not JobState.FAILED
+    record = await jobs.record(killer)
+    assert record.attempt == 2
+    assert record.error is not None
+    assert record.error.class_ == "WorkerLost"
 
 
 async def test_no_submission_is_lost_or_doubled_by_a_kill_of_redis(

@@ -44,6 +44,7 @@ class Run:
             memory=options.pop("memory", 4 << 30),
             on_progress=options.pop("on_progress", self._on_progress),
             on_checkpoint=lambda text: self.checkpoints.append(json.loads(text)),
+            on_submit=None,  # type: ignore[arg-type] # see test_cpu_submit.py
             log=log,
             **options,
         )
@@ -379,7 +380,8 @@ def told(fields):
     print(fields["pid"], flush=True)
 
 process = CpuProcess(sys.argv[1], ["tests.models.cpu_kinds"], memory=4 << 30,
-                     on_progress=told, on_checkpoint=print, log=structlog.get_logger())
+                     on_progress=told, on_checkpoint=print, on_submit=print,
+                     log=structlog.get_logger())
 asyncio.run(process.run(run_id="r", attempt=1, correlation_id="c", payload=b"1", checkpoint=None))
 """
 

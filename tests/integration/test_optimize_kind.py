@@ -55,6 +55,7 @@ class Run:
             memory=memory,
             on_progress=self._on_progress,
             on_checkpoint=self.checkpoints.append,
+            on_submit=None,  # type: ignore[arg-type] # it does not
             log=structlog.get_logger(),
         )
 
