@@ -51,7 +51,7 @@ def configure(
         processors=[identity, *last, render],
         logger_factory=lambda name="": _Output(name, write),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,
     )
     foreign = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), identity],
