@@ -2,7 +2,10 @@
 that is full: what it holds gets done."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from operator import itemgetter
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -11,14 +14,13 @@ from control import keys
 from control.errors import StoreUnavailable
 from tests.job_steps import LEASE_S, claim_one, ended, new, rescue
 from worker.jobs.errors import JobFinished
-from worker.jobs.job import Claim, JobState
+from worker.jobs.job import JobState
 from worker.jobs.manager import JobStateManager
 
 MANY = 1_000
 
 
 def manager(redis: Redis, lease_s: float = LEASE_S) -> JobStateManager:
-    """On a connection of its own, so that Redis alone decides who comes first."""
     return JobStateManager(redis, result_ttl_s=600, lease_s=lease_s)
 
 
@@ -27,24 +29,28 @@ def jobs(redis: Redis) -> JobStateManager:
     return manager(redis)
 
 
-async def claimed(jobs: JobStateManager, limits: dict[str, int]) -> list[Claim]:
-    await asyncio.gather(*(jobs.create_job(new(unique=str(n))) for n in range(MANY)))
-    await jobs.heartbeat("w1", [], join=True)
-    return await jobs.claim("w1", "io", MANY, limits=limits)
+async def meeting(calls: list[Any]) -> list[Any]:
+    """What the calls answer, in their order, when they are sent at once in any other: scripts are
+    carried out one by one, so the order is all that a race can be."""
+    order = list(range(len(calls)))
+    random.Random(5).shuffle(order)
+    shuffled = await asyncio.gather(*(calls[at] for at in order), return_exceptions=True)
+    return [answer for _, answer in sorted(zip(order, shuffled, strict=True), key=itemgetter(0))]
 
 
-async def test_a_thousand_cancels_race_a_thousand_finishes(
+async def test_a_thousand_cancels_meet_a_thousand_finishes(
     jobs: JobStateManager, redis: Redis
 ) -> None:
-    claims = await claimed(jobs, {"demo": MANY})
+    await asyncio.gather(*(jobs.create_job(new(unique=str(n))) for n in range(MANY)))
+    await jobs.heartbeat("w1", [], join=True)
+    claims = await jobs.claim("w1", "io", MANY, limits={"demo": MANY})
     assert len(claims) == MANY
-    finisher, canceller = manager(redis), manager(redis)
-    calls = [(finisher.finish(ended(c)), canceller.cancel_job(c.run_id)) for c in claims]
-    answers = await asyncio.gather(
-        *(call for pair in calls for call in pair), return_exceptions=True
+    answers = await meeting(
+        [jobs.finish_all([ended(claim)]) for claim in claims]
+        + [jobs.cancel_job(claim.run_id) for claim in claims]
     )
-    finishes, cancels = answers[::2], answers[1::2]
-    assert all(held is True for held in finishes), "a cancel only marks what runs"
+    finishes, cancels = answers[:MANY], answers[MANY:]
+    assert all(held == [True] for held in finishes), "a cancel only marks what runs"
     late = [isinstance(answer, JobFinished) for answer in cancels]
     assert all(is_late or a is JobState.RUNNING for is_late, a in zip(late, cancels, strict=True))
     assert 0 < sum(late) < MANY, "the race was no race"
@@ -57,28 +63,20 @@ async def test_a_thousand_cancels_race_a_thousand_finishes(
     assert await redis.xlen(keys.queue("io", "normal")) == 0
 
 
-async def test_a_thousand_cancels_race_the_claims(jobs: JobStateManager, redis: Redis) -> None:
+async def test_a_thousand_cancels_meet_the_claims(jobs: JobStateManager) -> None:
     """A job is cancelled before it began, or runs and is told to stop; never both or neither."""
     made = await asyncio.gather(*(jobs.create_job(new()) for _ in range(MANY)))
     run_ids = [each.run_id for each in made]
     await jobs.heartbeat("w1", [], join=True)
-    canceller = manager(redis)
-
-    async def claim_all() -> list[Claim]:
-        found: list[Claim] = []
-        while some := await jobs.claim("w1", "io", 7):
-            found += some
-        return found
-
-    claims, *cancels = await asyncio.gather(
-        claim_all(), *(canceller.cancel_job(run_id) for run_id in reversed(run_ids))
+    answers = await meeting(
+        [jobs.cancel_job(run_id) for run_id in run_ids]
+        + [jobs.claim("w1", "io", 7) for _ in range(100)]
     )
-    running = {claim.run_id for claim in claims}
-    told = {r for r, a in zip(reversed(run_ids), cancels, strict=True) if a is JobState.RUNNING}
-    assert told <= running
+    told = {r for r, a in zip(run_ids, answers[:MANY], strict=True) if a is JobState.RUNNING}
+    running = {claim.run_id for claims in answers[MANY:] for claim in claims}
+    assert told == running, "each that ran was told to stop"
     assert 0 < len(running) < MANY, "the race was no race"
-    stop = (await jobs.heartbeat("w1", list(running))).stop
-    assert set(stop) == running, "each was cancelled while it ran, or before its claim counted"
+    assert set((await jobs.heartbeat("w1", list(running))).stop) == running
     for run_id in set(run_ids) - running:
         record = await jobs.get_job(run_id)
         assert record is not None
@@ -104,7 +102,7 @@ async def test_a_full_redis_takes_nothing_new_and_lets_the_rest_get_done(
     assert await jobs.promote() == (1, None)
     given_back = await claim_one(jobs)
     assert await jobs.requeue([(given_back.run_id, given_back.token, None)], drained=True) == [True]
-    await claim_one(manager(redis, lease_s=0.001), "w2")
+    await claim_one(manager(redis, lease_s=0), "w2")
     assert len(await rescue(jobs)) == 1
     assert await jobs.cancel_job(made[-1].run_id) is JobState.CANCELLED
     await jobs.heartbeat("w1", [])
