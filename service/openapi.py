@@ -11,6 +11,7 @@ import msgspec
 from control import __version__
 from service import problems
 from service.auth import Access
+from service.examples import BODIES
 from service.handlers.kinds import form
 from service.problems import ProblemType
 from service.routing import Route
@@ -148,7 +149,7 @@ def _operation(route: Route, schemas: _Schemas, *, gated: bool) -> dict[str, Any
     if route.body:
         operation["requestBody"] = {
             "required": not route.body_optional,
-            "content": _content(route.body, schemas),
+            "content": _exemplified(_content(route.body, schemas), BODIES.get(route.path, {})),
         }
     return operation
 
@@ -213,6 +214,13 @@ def _problem(status: str, kinds: list[ProblemType], schemas: _Schemas) -> dict[s
 
 def _content(types: Mapping[str, Any], schemas: _Schemas) -> dict[str, Any]:
     return {media: {"schema": schemas.of(kind)} for media, kind in types.items()}
+
+
+def _exemplified(content: dict[str, Any], examples: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        media: {**told, "example": examples[media]} if media in examples else told
+        for media, told in content.items()
+    }
 
 
 def _told(headers: Mapping[str, str]) -> dict[str, Any]:

@@ -13,18 +13,13 @@ from control.config import ServiceSection
 from control.health.engine import Engine
 from control.health.probes import Probes
 from control.metrics.registry import Metrics
+from service import problems as p
 from service import routes
 from service.auth import Access
-from service.routing import Route
+from service.examples import BODIES
+from service.routing import JSON, Route
 
 FILE = Path(__file__).parents[1] / "deploy" / "postman" / "drawbridge.postman_collection.json"
-MODEL = "Minimize\n cost: 2 x + 3 y\nSubject To\n need: x + y >= 4\nBounds\n x <= 3\nEnd\n"
-SUBMISSION = {"problem": {"format": "lp", "content": MODEL}}
-BODIES = {
-    "/optimize": SUBMISSION,
-    "/jobs/{kind}": SUBMISSION,
-    "/jobs/{kind}:batch": [SUBMISSION, SUBMISSION],
-}
 VARIABLES = {
     "run_id": "",
     "kind": "optimize",
@@ -58,7 +53,8 @@ def item(route: Route) -> dict[str, Any]:
         f"    pm.expect(pm.response.code).to.be.oneOf({expected});",
         "});",
     ]
-    if route.path in BODIES and "batch" not in route.path:
+    body = BODIES.get(route.path.replace("{kind}", "optimize"), {}).get(JSON)
+    if body is not None and p.KEY_REUSED in route.refusals and "batch" not in route.path:
         script += [
             "if (pm.response.code < 300) {",
             '    pm.collectionVariables.set("run_id", pm.response.json().run_id);',
@@ -67,12 +63,12 @@ def item(route: Route) -> dict[str, Any]:
     request: dict[str, Any] = {"method": route.method, "header": []}
     if route.access is Access.PUBLIC:
         request["auth"] = {"type": "noauth"}
-    if route.path in BODIES:
+    if body is not None:
         request["header"] = [
             {"key": "Idempotency-Key", "value": "{{$guid}}"},
             {"key": "Content-Type", "value": "application/json"},
         ]
-        request["body"] = {"mode": "raw", "raw": json.dumps(BODIES[route.path], indent=2)}
+        request["body"] = {"mode": "raw", "raw": json.dumps(body, indent=2)}
     raw = "/".join(("{{baseUrl}}", *parts))
     request["url"] = {"raw": raw, "host": ["{{baseUrl}}"], "path": parts}
     request["description"] = route.description or f"{route.summary}."

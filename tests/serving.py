@@ -19,6 +19,7 @@ from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.migrations import migrate
 from service import app as service_app
+from service import examples
 from service.appkeys import GATE, JOBS, PLANE
 from service.gate import Gate
 from tests.stack import wait_until
@@ -116,20 +117,7 @@ async def problem(response: aiohttp.ClientResponse) -> dict[str, Any]:
     return document
 
 
-MODEL = b"""\
-NAME          TINY
-ROWS
- N  cost
- G  need
-COLUMNS
-    x         cost      2.0        need      1.0
-    y         cost      3.0        need      1.0
-RHS
-    rhs       need      4.0
-BOUNDS
- UP bnd       x         3.0
-ENDATA
-"""
+MODEL = examples.MPS.encode()
 """Its optimum is 9: three of x and one of y."""
 
 MPS = {"Content-Type": "application/x-mps"}

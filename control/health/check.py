@@ -14,11 +14,13 @@ WARNING = "warning"
 
 
 class Down(Exception):
-    """A probe's own verdict, in a word or two that may be shown to anybody."""
+    """A probe's own verdict, in a word or two that may be shown to anybody, and details that it
+    learnt nevertheless."""
 
-    def __init__(self, shown_as: str) -> None:
+    def __init__(self, shown_as: str, details: Mapping[str, object] | None = None) -> None:
         super().__init__(shown_as)
         self.shown_as = shown_as
+        self.details = details
 
 
 class Importance(StrEnum):

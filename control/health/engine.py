@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from control import logs
 from control.clock import Clock
-from control.health.check import Check, Result, Snapshot, State
+from control.health.check import Check, Down, Result, Snapshot, State
 from control.health.reasons import reason
 
 CANCEL_S = 0.1
@@ -153,7 +153,7 @@ class _Loop:
         elif task.cancelled():
             self._record(State.DOWN, began, "ProbeCancelled")
         elif (error := task.exception()) is not None:
-            details = getattr(error, "details", None)
+            details = error.details if isinstance(error, Down) else None
             self._record(State.DOWN, began, reason(error), error=error, details=details)
         else:
             self._record(State.OK, began, details=task.result())

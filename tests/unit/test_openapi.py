@@ -4,10 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from control.config import ServiceSection
 from service import gate, openapi
+from service.examples import BODIES, LP, MPS
 from tests.postman import table
 from worker.jobs import kinds
 
@@ -43,3 +45,22 @@ def test_each_operation_has_a_name_of_its_own_and_tells_of_errors_and_headers() 
             assert "X-Request-ID" in answer["headers"], where
             if status in ("429", "503") and "application/problem+json" in answer["content"]:
                 assert "Retry-After" in answer["headers"], where
+
+
+def test_examples_are_what_the_schemas_ask_for() -> None:
+    document = made()
+    found = []
+    for where, operation in operations(document):
+        for media, told in operation.get("requestBody", {}).get("content", {}).items():
+            if "example" in told:
+                found.append((where.partition(" ")[2], media))
+                schema = {**told["schema"], "components": document["components"]}
+                Draft202012Validator(schema).validate(told["example"])
+    assert sorted(found) == sorted((path, each) for path in BODIES for each in BODIES[path])
+
+
+@pytest.mark.parametrize(("form", "content"), [("lp", LP), ("mps", MPS)])
+def test_examples_of_models_can_be_read(form: str, content: str) -> None:
+    kind = kinds.load(()).get("optimize")
+    assert kind is not None
+    assert kind.validated({"problem": {"format": form, "content": content}})

@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from control import keys
-from control.health.check import Check, Importance
+from control.health.check import Check, Down, Importance
 from control.stores import redis
 
 WORKERS = "workers"
@@ -18,12 +18,11 @@ _DRIVER_LIMIT_S = 3.0
 _STREAMS = tuple((lane, name) for lane in keys.LANES for name in keys.QUEUES)
 
 
-class NoWorkers(Exception):
+class NoWorkers(Down):
     """No worker has a lease: nobody would run a job. ``details`` tell what waits for one."""
 
     def __init__(self, details: Mapping[str, object]) -> None:
-        super().__init__("no worker is live")
-        self.details = details
+        super().__init__("NoWorkers", details)
 
 
 @contextlib.asynccontextmanager

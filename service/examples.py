@@ -1,0 +1,38 @@
+"""Bodies as somebody might send them, by path and media type: for the API's description."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from service.routing import JSON
+
+LP = "Minimize\n cost: 2 x + 3 y\nSubject To\n need: x + y >= 4\nBounds\n x <= 3\nEnd\n"
+MPS = """\
+NAME          TINY
+ROWS
+ N  cost
+ G  need
+COLUMNS
+    x         cost      2.0        need      1.0
+    y         cost      3.0        need      1.0
+RHS
+    rhs       need      4.0
+BOUNDS
+ UP bnd       x         3.0
+ENDATA
+"""
+_MODEL = {"problem": {"format": "lp", "content": LP}, "options": {"time_limit_s": 60}}
+_SUBMISSION = {**_MODEL, "priority": "normal"}
+_JOB = {"payload": _MODEL, "priority": "normal"}
+_WHY = {"reason": "database upgrade", "until": "2026-11-21T04:00:00Z"}
+
+BODIES: Mapping[str, Mapping[str, Any]] = MappingProxyType({
+    "/optimize": {JSON: _SUBMISSION, "application/x-lp": LP, "application/x-mps": MPS},
+    "/jobs/optimize": {JSON: _JOB},
+    "/jobs/optimize:batch": {JSON: [_JOB, _JOB]},
+    "/control/flags/{flag}": {JSON: {"is_active": True, **_WHY}},
+    "/control/flags/{flag}/toggle": {JSON: _WHY},
+    "/control/flags/{flag}/reset": {JSON: {"reason": "the import has ended"}},
+    "/control/bypass": {JSON: {"ttl_s": 900, "reason": "smoke test behind the bridge"}},
+})  # fmt: skip
+"""Kinds are named in their paths, as OpenAPI has them."""
