@@ -26,6 +26,7 @@ from control.settings import (
     setting,
     size,
     url,
+    webhook_secrets,
     whole,
     words,
 )
@@ -174,6 +175,25 @@ class JobsSection:
 
 
 @dataclass(frozen=True)
+class CallbacksSection:
+    """What is posted to the callback URLs of jobs."""
+
+    secrets: tuple[str, ...] = setting(
+        "DRAWBRIDGE_CALLBACK_SECRET",
+        (),
+        "signs callbacks: whsec_ and base64, or several to change it; empty: there are none",
+        webhook_secrets,
+        secret=True,
+    )
+    networks: tuple[str, ...] = setting(
+        "DRAWBRIDGE_CALLBACK_NETWORKS",
+        (),
+        "networks that callbacks may reach beside public addresses, such as 10.2.0.0/16",
+        networks,
+    )
+
+
+@dataclass(frozen=True)
 class ControlSection:
     """The control plane."""
 
@@ -292,6 +312,7 @@ class Config:
     service: ServiceSection = field(default_factory=ServiceSection)
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
+    callbacks: CallbacksSection = field(default_factory=CallbacksSection)
     control: ControlSection = field(default_factory=ControlSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     health: HealthSection = field(default_factory=HealthSection)

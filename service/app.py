@@ -24,6 +24,7 @@ from control.stores.postgres import Database
 from control.subscriber import Subscriber
 from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
+from service.callbacks import Callbacks
 from service.health_pages import HealthPages
 from worker.jobs import kinds, workforce
 from worker.jobs.feed import EventFeed
@@ -42,7 +43,7 @@ async def build(
     each connects on first use. Raises :class:`control.errors.ConfigError`.
     """
     clock = clock or SystemClock()
-    known = kinds.load(config.jobs.modules)
+    known = kinds.load(config.jobs.modules).submittable()
     commands = await life.enter(aclosing(redis.client(config.redis.url)))
     listening = await life.enter(aclosing(redis.client(config.redis.url, retries=0)))
     database = await life.enter(
@@ -92,6 +93,7 @@ async def build(
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
+    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )

@@ -12,6 +12,7 @@ from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
 from service.bypass import Bypass
+from service.callbacks import Callbacks
 from service.gate import Gate
 from service.health_pages import HealthPages
 from service.problems import Problem
@@ -23,6 +24,9 @@ CONFIG = web.AppKey("config", ServiceSection)
 JOBS = web.AppKey("jobs", JobStateManager)
 FEED = web.AppKey("feed", EventFeed)
 KINDS = web.AppKey("kinds", Kinds)
+"""Those that callers may submit."""
+
+CALLBACKS = web.AppKey("callbacks", Callbacks)
 FLAGS = web.AppKey[frozenset[str]]("flags", frozenset)
 """The names of all flags that are declared."""
 

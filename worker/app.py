@@ -9,7 +9,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from control import ids, keys, logs
-from control.clock import SystemClock
+from control.clock import Clock, SystemClock
 from control.config import Config
 from control.errors import StoreUnavailable
 from control.flags.plane import open_plane
@@ -25,6 +25,9 @@ from control.listener import serving, url_of
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
+from control.webhooks.destinations import Destinations
+from control.webhooks.sender import Sender
+from control.webhooks.signature import Signer
 from worker import resources
 from worker.alarm import Alarm
 from worker.consumer import BELL_WAIT_S, Consumer
@@ -72,7 +75,8 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         jobs = JobStateManager(
             commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
         )
-        known = known.given(await life.enter(resources.opened(config.jobs.modules)))
+        own = {Sender: await _sender(life, config, clock)}
+        known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(jobs, known, modules=config.jobs.modules, memory=config.worker.memory)
         due, lost = Alarm(clock), Alarm(clock)
         lease = Lease(
@@ -135,6 +139,13 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
 async def _open(life: Lifespan, client: Redis) -> Redis:
     """``client``, closed at the end of ``life``."""
     return await life.enter(aclosing(client))
+
+
+async def _sender(life: Lifespan, config: Config, clock: Clock) -> Sender:
+    """What posts callbacks."""
+    destinations = await life.enter(aclosing(Destinations(config.callbacks.networks)))
+    signer = Signer(config.callbacks.secrets)
+    return await life.enter(aclosing(Sender(signer, destinations, clock)))
 
 
 def _pages(probes: Probes) -> web.Application:

@@ -50,6 +50,7 @@ def _payload(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 @click.option("--run-at", metavar="TIME", help="Not before this RFC 3339 time.")
 @click.option("--timeout", type=float, metavar="S", help="Seconds after which it fails.")
 @click.option("--max-attempts", type=int, metavar="N", help="How often it may run at most.")
+@click.option("--callback-url", metavar="URL", help="Is told, signed, how it ended.")
 @click.option("--key", metavar="TEXT", help="Idempotency-Key: sent again, it is the same job.")
 @_json
 @_api

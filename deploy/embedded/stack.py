@@ -11,6 +11,7 @@ from typing import Any
 from control.config import Config
 from control.errors import DrawbridgeError
 from control.listener import CannotListen, listening_socket
+from control.webhooks import signature
 from deploy.embedded.child import spawn
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
@@ -66,6 +67,8 @@ class Stack:
             **self._stores.addresses.environment(),
             "DRAWBRIDGE_ADMIN_TOKEN": self.admin_token,
             "DRAWBRIDGE_SECRET": config.control.secret or folder.secret("signing-secret"),
+            "DRAWBRIDGE_CALLBACK_SECRET": " ".join(config.callbacks.secrets)
+            or folder.secret("callback-secret", signature.new_secret),
             "DRAWBRIDGE_DATA_DIR": str(folder.path),
         }
         self.services = self._replicas("service", services)

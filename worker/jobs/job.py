@@ -53,6 +53,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
     drain_requeues: int = 0
     submitted_by: str = "anonymous"
+    parent: str | None = None
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -67,6 +68,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     timeout_s: float | None = None
     submitted_by: str = "anonymous"
     traceparent: str | None = None
+    callback_url: str | None = None
+    parent: str | None = None
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):

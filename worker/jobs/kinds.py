@@ -20,7 +20,7 @@ import msgspec
 from control.errors import ConfigError, InvalidInput
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-BUILT_IN = ("worker.optimize.kind",)
+BUILT_IN = ("worker.optimize.kind", "worker.callback")
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
 _WHERE = re.compile(r"(?P<message>.*?) - at `(?P<path>[^`]+)`", re.DOTALL)
@@ -35,6 +35,7 @@ class Kind:
     ``payload`` is the type that a submission is decoded into (``None``: any JSON); ``check`` looks
     deeper and raises :class:`control.errors.InvalidInput`. ``retry_on`` are the error classes that
     a further attempt may cure. ``resources`` is what the worker has opened for its functions.
+    ``internal``: nobody may submit it from outside.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Kind:
     max_attempts: int = 3
     timeout_s: float | None = None
     retry_on: tuple[type[BaseException], ...] = ()
+    internal: bool = False
     resources: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -95,6 +97,10 @@ class Kinds:
         """The kind of that name."""
         return self._known.get(name)
 
+    def submittable(self) -> "Kinds":
+        """Those that callers may submit."""
+        return Kinds({kind.name: kind for kind in self if not kind.internal})
+
     def given(self, resources: Mapping[Any, Any]) -> "Kinds":
         """The same kinds, for a worker that has opened ``resources``."""
         return Kinds({kind.name: replace(kind, resources=resources) for kind in self})
@@ -112,14 +118,16 @@ def job(
     max_attempts: int = 3,
     timeout_s: float | None = None,
     retry_on: tuple[type[BaseException], ...] = (),
+    internal: bool = False,
 ) -> Callable[[Function], Function]:
     """Declare a function ``(context, payload) -> result`` as the kind ``name``.
 
     ``payload`` is a msgspec Struct, a dataclass, a TypedDict, or whatever else msgspec decodes from
     JSON; where it is not given, the annotation of the function's second parameter says it, and
     without one any JSON will do. A job runs at most ``max_attempts`` times: again after a lost
-    worker, and after an error of ``retry_on``. Raises :class:`ConfigError` for a declaration that
-    cannot be.
+    worker, and after an error of ``retry_on``; where that has a number ``retry_in_s``, after so
+    many seconds. Nobody may submit an ``internal`` kind from outside. Raises :class:`ConfigError`
+    for a declaration that cannot be.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name for a job kind: use a-z, 0-9, _ . - (at most 64)")
@@ -131,7 +139,7 @@ def job(
         expected = _payload_type(name, function) if payload is None else payload
         function.__drawbridge_kind__ = Kind(  # type: ignore[attr-defined]
             name, function, _decodable(name, expected), check, cpu, max_attempts, timeout_s,
-            retry_on,
+            retry_on, internal,
         )  # fmt: skip
         return function
 

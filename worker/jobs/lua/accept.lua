@@ -40,6 +40,10 @@ local function accept(at)
   local waits = run_at ~= '' and tonumber(run_at) > now
   local before = redis.call('HGET', key, 'submitted_at')
   if before then return tonumber(before) end
+  -- Whoever is to be called back follows the job, from its beginning.
+  if string.find(ARGV[at + 7], '"callback_url":', 1, true) then
+    redis.call('HSET', key, 'followed', '1')
+  end
   local members = listed[kind] or {}
   members[#members + 1] = '0'
   members[#members + 1] = run_id

@@ -107,22 +107,12 @@ end
 -- The queue and the id in a job's `entry`.
 local function place(entry) return string.match(entry, '^(%S+) (%S+)$') end
 
--- Take entries out of a queue, whoever holds them.
-local function dequeue(queue, ...)
-  local stream = queue_key(queue)
-  redis.call('XACK', stream, GROUP, ...)
-  redis.call('XDEL', stream, ...)
-end
-
--- The same for many that were held. To trim what lies before the oldest entry that is still held,
--- or was not yet read, costs a fraction of deleting one by one; only what was queued long after
--- that oldest one is deleted, lest a long run keep all that comes after it.
-local FAR_MS = 1000
-local function dequeue_many(queue, entries)
-  local stream = queue_key(queue)
-  redis.call('XACK', stream, GROUP, unpack(entries))
-  local held = redis.call('XPENDING', stream, GROUP, '-', '+', 1)[1]
-  local before = held and held[1]
+-- Trim what lies before the oldest entry that is still held, or was not yet read; that entry's id,
+-- or nothing where no worker has read this stream yet.
+local function trim(stream)
+  local held = redis.pcall('XPENDING', stream, GROUP, '-', '+', 1)
+  if held.err then return end
+  local before = held[1] and held[1][1]
   if not before then
     for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
       for at = 1, #group, 2 do
@@ -134,6 +124,25 @@ local function dequeue_many(queue, entries)
     end
   end
   redis.call('XTRIM', stream, 'MINID', before)
+  return before
+end
+
+-- Take entries out of a queue, whoever holds them; and with them what they kept from being trimmed.
+local function dequeue(queue, ...)
+  local stream = queue_key(queue)
+  redis.call('XACK', stream, GROUP, ...)
+  redis.call('XDEL', stream, ...)
+  trim(stream)
+end
+
+-- The same for many that were held. To trim costs a fraction of deleting one by one; only what was
+-- queued long after the oldest entry that is still held is deleted, lest a long run keep all that
+-- comes after it.
+local FAR_MS = 1000
+local function dequeue_many(queue, entries)
+  local stream = queue_key(queue)
+  redis.call('XACK', stream, GROUP, unpack(entries))
+  local before = trim(stream)
   local oldest, far = tonumber(string.match(before, '%d+')), {}
   for _, entry in ipairs(entries) do
     if string.match(entry, '%d+') - oldest > FAR_MS then far[#far + 1] = entry end
@@ -150,6 +159,53 @@ local function schedule(run_id, due)
   end
 end
 
+-- The ULID of a moment, its rest made from `seed`: the same seed gives the same id.
+local BASE32 = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
+local function id_at(ms, seed)
+  local id, hash = '', redis.sha1hex(seed)
+  for _ = 1, 10 do
+    local digit = ms % 32
+    id = string.sub(BASE32, digit + 1, digit + 1) .. id
+    ms = (ms - digit) / 32
+  end
+  for at = 1, 31, 2 do
+    local digit = tonumber(string.sub(hash, at, at + 1), 16) % 32
+    id = id .. string.sub(BASE32, digit + 1, digit + 1)
+  end
+  return id
+end
+
+-- Queue a job that nobody submits, whatever the flags are: it is claimed when the bridge is down.
+-- `said` is its spec, `payload` JSON.
+local function make(run_id, said, payload)
+  local key = job_key(run_id)
+  if redis.call('EXISTS', key) == 1 then return end
+  local entry = enqueue(run_id, said.lane .. ':' .. said.priority)
+  redis.call('HSET', key, 'status', 'queued', 'submitted_at', NOW, 'spec', cjson.encode(said),
+    'payload', '\0' .. payload, 'entry', entry)
+  redis.call('ZADD', prefix .. 'index:' .. said.kind, 0, run_id)
+  redis.call('SADD', prefix .. 'kinds', said.kind)
+  ring(said.lane)
+end
+
+-- A job that ended has its callback made in the same step, if it asked for one. What is told of it
+-- goes along: its record may have expired by the time of the last attempt.
+local TOLD = { 'spec', 'status', 'submitted_at', 'started_at', 'finished_at', 'attempt', 'progress',
+  'error', 'worker', 'drain_requeues' }
+local CALLBACK_ATTEMPTS = 10
+local function call_back(run_id, rev)
+  local told = read(run_id, unpack(TOLD))
+  local said = terms(told[1])
+  if not said.callback_url then return end
+  local fields = {}
+  for at, name in ipairs(TOLD) do fields[name] = told[at] or nil end
+  make(id_at(now, run_id .. ':' .. text(rev)),
+    { kind = 'callback', lane = 'io', priority = 'normal', parent = run_id,
+      max_attempts = CALLBACK_ATTEMPTS, correlation_id = said.correlation_id,
+      submitted_by = said.submitted_by, traceparent = said.traceparent },
+    cjson.encode({ run_id = run_id, url = said.callback_url, fields = fields }))
+end
+
 -- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`.
 local function conclude(run_id, attempt, followed, rev, status, ttl_ms, more)
   local key = job_key(run_id)
@@ -161,4 +217,5 @@ local function conclude(run_id, attempt, followed, rev, status, ttl_ms, more)
   if status ~= 'completed' then list(run_id, status, true) end
   tell_status(followed, run_id, rev, status, attempt)
   tell_end(followed, run_id, rev + 1, status)
+  if followed then call_back(run_id, rev) end -- accept.lua marks those that want one as followed
 end
