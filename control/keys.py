@@ -141,6 +141,20 @@ INVENTORY = (
         "scheduled jobs by the millisecond they are due",
     ),
     Key(
+        JOBS + "schedules",
+        "zset",
+        "member while a worker declares it, and five minutes",
+        "worker.jobs",
+        "periodic kinds by the millisecond of their next run",
+    ),
+    Key(
+        JOBS + "schedule:<kind>",
+        "hash",
+        "as above",
+        "worker.jobs",
+        "when a periodic kind runs, who said so last, and its last run",
+    ),
+    Key(
         JOBS + "workers",
         "zset",
         "member until its lease ends",
@@ -206,11 +220,17 @@ def job(run_id: str) -> str:
     return f"{JOBS}job:{run_id}"
 
 
+def schedule(kind: str) -> str:
+    """When a periodic kind runs."""
+    return f"{JOBS}schedule:{kind}"
+
+
 FLAGS = JOBS + "flags"
 LEASES = CONTROL + "leases"
 REPORTS = CONTROL + "reports"
 BEGAN = CONTROL + "began"
 DUE = JOBS + "due"
+SCHEDULES = JOBS + "schedules"
 WORKERS = JOBS + "workers"
 KINDS = JOBS + "kinds"
 

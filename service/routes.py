@@ -18,7 +18,15 @@ from service.auth import Access
 from service.bypass import MAX_TTL_S
 from service.changes import Changed, Waiting
 from service.handlers import app_status, control, docs, health, kinds, optimize
-from service.handlers.jobs import EventsQuery, JobHandlers, JobList, JobView, ListQuery
+from service.handlers.jobs import (
+    EventsQuery,
+    JobHandlers,
+    JobList,
+    JobView,
+    ListQuery,
+    PeriodicList,
+    schedules,
+)
 from service.health_pages import Page
 from service.routing import JSON, Answer, Route, ok
 from service.schemas import (
@@ -127,6 +135,8 @@ def _kinds() -> tuple[Route, ...]:
               refusals=refusals),
         Route("POST", "/jobs/{kind}", kinds.submit, access, tag, "Submit a job",
               _ACCEPTED, headers=_IDEMPOTENT, body=one, refusals=refusals),
+        Route("GET", "/jobs/schedules", schedules, access, tag,
+              "The periodic kinds: when each runs next, and when it ran last", ok(PeriodicList)),
         *_jobs(family, tag, "a job of any kind", "jobs of every kind", JobResult),
     )  # fmt: skip
 

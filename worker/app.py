@@ -36,6 +36,7 @@ from worker.executor import Executor
 from worker.jobs import kinds
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
+from worker.periodic import PeriodicRuns
 from worker.rescuer import Rescuer
 from worker.scheduler import Scheduler
 from worker.trimmer import Trimmer
@@ -109,6 +110,10 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
+            (
+                "periodic runs",
+                PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),
+            ),
         ):
             life.supervise(name, work)
         for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):

@@ -17,7 +17,7 @@ from control.cli.steering import (
     print_json,
     screen,
 )
-from control.clock import SystemClock
+from control.clock import SystemClock, seconds
 from control.flags.audit import Audit, AuditRow
 from control.flags.outcome import Verdict
 from control.running import load_config
@@ -29,7 +29,7 @@ _OUTCOMES = [*(verdict.value for verdict in Verdict), "noted", "renewed"]
 def _since(text: str) -> datetime:
     """A moment, or a span before now. Raises :class:`ValueError`."""
     try:
-        return SystemClock().now() - timedelta(seconds=times.seconds(text))
+        return SystemClock().now() - timedelta(seconds=seconds(text))
     except ValueError:
         return times.moment(text)
 

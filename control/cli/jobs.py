@@ -13,6 +13,7 @@ from rich.table import Table
 
 from control.cli import follow as following
 from control.cli.api_client import PATIENCE_S, Api
+from control.cli.times import span
 from control.running import load_config
 
 T = TypeVar("T")
@@ -106,20 +107,18 @@ def list_jobs(
     if as_json:
         click.echo(json.dumps(page))
         return
-    table = Table(box=None, pad_edge=False, expand=True)
-    for title in ("run id", "kind", "status", "submitted", "attempt"):
-        table.add_column(title, no_wrap=True)
+    table = _table("run id", "kind", "status", "submitted", "attempt")
     table.add_column("progress", no_wrap=True, ratio=1)  # gives way where the line is short
     for job in page["jobs"]:
         table.add_row(
             job["run_id"],
             job["kind"],
             job["status"],
-            job["submitted_at"][:19].replace("T", " "),
+            _short(job["submitted_at"]),
             f"{job['attempt']}/{job['max_attempts']}",
             _remark(job),
         )
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+    _print(table)
     if page["cursor"]:
         click.echo(f"more: --cursor {page['cursor']}")
 
@@ -135,6 +134,26 @@ def show(run_id: str, follow: bool, as_json: bool, api: str | None) -> None:
     click.echo(json.dumps(record) if as_json else _shown(record))
     if follow:
         raise SystemExit(following.exit_status(record))
+
+
+@jobs.command
+@_json
+@_api
+def schedules(as_json: bool, api: str | None) -> None:
+    """List the periodic kinds: when each runs next, and when it ran last."""
+    found = _ask(api, lambda client: client.schedules())
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    table = _table("kind", "runs", "misfire", "next run", "last run", "last run id")
+    for each in found["schedules"]:
+        every_s = each["every_s"]
+        runs = (
+            f"{each['cron']}  {each['timezone']}" if every_s is None else f"every {span(every_s)}"
+        )
+        moments = (_short(each["next_run_at"]), _short(each["last_run_at"]))
+        table.add_row(each["kind"], runs, each["misfire"], *moments, each["last_run_id"] or "")
+    _print(table)
 
 
 @jobs.command
@@ -175,6 +194,22 @@ def _shown(record: dict[str, Any]) -> str:
         rows["error"] = f"{error['class']}: {error['message']}"
     width = max(map(len, rows))
     return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items() if value != "")
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True)
+    for title in titles:
+        table.add_column(title, no_wrap=True)
+    return table
+
+
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+
+
+def _short(moment: str | None) -> str:
+    """A moment of the API to the second."""
+    return (moment or "")[:19].replace("T", " ")
 
 
 def _remark(job: dict[str, Any]) -> str:

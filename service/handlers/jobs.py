@@ -17,6 +17,7 @@ from service.problems import NO_RESULT, NOT_FINISHED, Problem
 from worker.jobs.errors import UnknownJob
 from worker.jobs.feed import is_event_id
 from worker.jobs.job import JobRecord, JobState
+from worker.jobs.timetable import Periodic
 
 _JSON = msgspec.json.Encoder()
 
@@ -41,6 +42,12 @@ class JobList(msgspec.Struct, frozen=True):
 
     jobs: list[JobView]
     cursor: str | None
+
+
+class PeriodicList(msgspec.Struct, frozen=True):
+    """The periodic kinds, the next one first."""
+
+    schedules: list[Periodic]
 
 
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,6 +150,12 @@ class JobHandlers:
         """Where the parts of a job are."""
         at = f"{self.path}/{run_id}"
         return Links(f"{at}/status", f"{at}/result", f"{at}/events", at)
+
+
+async def schedules(request: web.Request) -> web.Response:
+    """The periodic kinds that workers declare, and when each runs."""
+    async with deadline.redis():
+        return answer(PeriodicList(await request.app[JOBS].timetable.list()))
 
 
 def answer(document: object, status: int = 200, **headers: str) -> web.Response:

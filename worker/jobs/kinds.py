@@ -18,6 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from control.errors import ConfigError, InvalidInput
+from worker.jobs.schedule import Schedule, declared
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 BUILT_IN = ("worker.optimize.kind", "worker.callback")
@@ -35,7 +36,7 @@ class Kind:
     ``payload`` is the type that a submission is decoded into (``None``: any JSON); ``check`` looks
     deeper and raises :class:`control.errors.InvalidInput`. ``retry_on`` are the error classes that
     a further attempt may cure. ``resources`` is what the worker has opened for its functions.
-    ``internal``: nobody may submit it from outside.
+    ``internal``: nobody may submit it from outside. ``schedule``: when it runs by itself.
     """
 
     name: str
@@ -47,12 +48,18 @@ class Kind:
     timeout_s: float | None = None
     retry_on: tuple[type[BaseException], ...] = ()
     internal: bool = False
+    schedule: Schedule | None = None
     resources: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def lane(self) -> str:
         """The queue that its jobs wait in."""
         return "cpu" if self.cpu else "io"
+
+    @property
+    def unasked(self) -> bytes:
+        """The payload of a run that nobody submitted."""
+        return b"null" if self.payload is None else b"{}"
 
     def decode(self, payload: bytes) -> Any:
         """The payload as the kind's type. Raises :class:`InvalidInput` naming the field."""
@@ -119,6 +126,10 @@ def job(
     timeout_s: float | None = None,
     retry_on: tuple[type[BaseException], ...] = (),
     internal: bool = False,
+    every: str | None = None,
+    cron: str | None = None,
+    timezone: str | None = None,
+    misfire: str | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function ``(context, payload) -> result`` as the kind ``name``.
 
@@ -126,8 +137,12 @@ def job(
     JSON; where it is not given, the annotation of the function's second parameter says it, and
     without one any JSON will do. A job runs at most ``max_attempts`` times: again after a lost
     worker, and after an error of ``retry_on``; where that has a number ``retry_in_s``, after so
-    many seconds. Nobody may submit an ``internal`` kind from outside. Raises :class:`ConfigError`
-    for a declaration that cannot be.
+    many seconds. Nobody may submit an ``internal`` kind from outside.
+
+    A periodic kind runs by itself, once in the whole fleet for each time: ``every`` span such as
+    ``5m``, or by a ``cron`` expression in a ``timezone`` (UTC); ``misfire`` (``once``) says what
+    becomes of times that were missed, see :mod:`worker.jobs.schedule`. Its payload must do with
+    nothing. Raises :class:`ConfigError` for a declaration that cannot be.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name for a job kind: use a-z, 0-9, _ . - (at most 64)")
@@ -137,10 +152,14 @@ def job(
         if not all(isinstance(each, type) and issubclass(each, Exception) for each in retry_on):
             raise ConfigError(f"job kind {name!r}: retry_on takes classes of exceptions")
         expected = _payload_type(name, function) if payload is None else payload
-        function.__drawbridge_kind__ = Kind(  # type: ignore[attr-defined]
+        schedule = declared(name, every=every, cron=cron, timezone=timezone, misfire=misfire)
+        kind = Kind(
             name, function, _decodable(name, expected), check, cpu, max_attempts, timeout_s,
-            retry_on, internal,
+            retry_on, internal, schedule,
         )  # fmt: skip
+        if schedule is not None:
+            _require_no_payload(kind)
+        function.__drawbridge_kind__ = kind  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -212,6 +231,16 @@ def _require(
         raise ConfigError(f"job kind {name!r}: max_attempts must be at least 1")
     if timeout_s is not None and not timeout_s > 0:
         raise ConfigError(f"job kind {name!r}: timeout_s must be above 0")
+
+
+def _require_no_payload(kind: Kind) -> None:
+    """Raise :class:`ConfigError` where a periodic kind cannot run by itself."""
+    try:
+        kind.decode(kind.unasked)
+    except InvalidInput as error:
+        raise ConfigError(
+            f"job kind {kind.name!r}: runs by itself, so its payload must do with {{}}: {error}"
+        ) from None
 
 
 def _parameters(function: Any) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 
 from control import keys, logs
 from control.clock import from_ms
-from control.errors import BridgeUp, ControlStateStale
 from control.stores.scripts import Argument
 from control.stores.wire import Wire
 from worker.jobs import stored
@@ -42,7 +41,8 @@ from worker.jobs.job import (
     Spec,
 )
 from worker.jobs.listing import Listing
-from worker.jobs.scripts import Scripts
+from worker.jobs.scripts import Scripts, passed
+from worker.jobs.timetable import Timetable
 
 _LARGE = 256 << 10
 """What is larger goes over a connection of its own, so that nothing small waits behind it."""
@@ -84,6 +84,7 @@ class JobStateManager:
         self._log = logs.get(__name__)
         self._ttl_ms = int(result_ttl_s * 1000)
         self._lease_ms = int(lease_s * 1000)
+        self.timetable = Timetable(self._wire, self._run)
         self._listing = Listing(self._wire, self._run, ttl_ms=self._ttl_ms)
         self._accept = Batcher(self._accept_all, weight=lambda pair: len(pair[1]))
         self._finish = Batcher(self.finish_all, weight=lambda outcome: len(outcome.result or b""))
@@ -210,7 +211,7 @@ class JobStateManager:
         if answer == b"lost":
             raise WorkerLost(f"worker {worker} has no lease")
         claims = []
-        for row in _passed(answer):
+        for row in passed(answer):
             try:
                 claims.append(await stored.claim(row))
             except (msgspec.DecodeError, zlib.error, TypeError):
@@ -313,7 +314,7 @@ class JobStateManager:
                 sha256(key.encode()).hexdigest() if new.idempotency_key else "",
                 new.digest, _encode(spec), payload,
             ]  # fmt: skip
-        return _passed(await self._run("accept", arguments, large=size > _LARGE))
+        return passed(await self._run("accept", arguments, large=size > _LARGE))
 
     async def _report_all(self, items: list[Progress]) -> list[bool]:
         arguments: list[Argument] = []
@@ -324,16 +325,6 @@ class JobStateManager:
             arguments += [item.run_id, item.token, progress, item.checkpoint or b""]
         answers = await self._run("progress", arguments, large=size > _LARGE)
         return [answer == _HELD for answer in answers]
-
-
-def _passed(answer: Any) -> list[Any]:
-    """What a script answered that the gate let pass; raises what the gate said otherwise."""
-    if answer == b"closed":
-        raise BridgeUp("maintenance is on: no job is accepted or claimed")
-    if answer == b"unknown":
-        raise ControlStateStale("Redis does not tell whether maintenance is on")
-    answers: list[Any] = answer
-    return answers
 
 
 def _seconds(moment: bytes, now_ms: int) -> float | None:

@@ -176,16 +176,17 @@ local function id_at(ms, seed)
 end
 
 -- Queue a job that nobody submits, whatever the flags are: it is claimed when the bridge is down.
--- `said` is its spec, `payload` JSON.
-local function make(run_id, said, payload)
-  local key = job_key(run_id)
+-- `spec` and `payload` are JSON.
+local function make(run_id, spec, payload)
+  local key, said = job_key(run_id), terms(spec)
   if redis.call('EXISTS', key) == 1 then return end
-  local entry = enqueue(run_id, said.lane .. ':' .. said.priority)
-  redis.call('HSET', key, 'status', 'queued', 'submitted_at', NOW, 'spec', cjson.encode(said),
+  local lane = said.lane or 'io'
+  local entry = enqueue(run_id, lane .. ':' .. (said.priority or 'normal'))
+  redis.call('HSET', key, 'status', 'queued', 'submitted_at', NOW, 'spec', spec,
     'payload', '\0' .. payload, 'entry', entry)
   redis.call('ZADD', prefix .. 'index:' .. said.kind, 0, run_id)
   redis.call('SADD', prefix .. 'kinds', said.kind)
-  ring(said.lane)
+  ring(lane)
 end
 
 -- A job that ended has its callback made in the same step, if it asked for one. What is told of it
@@ -200,9 +201,9 @@ local function call_back(run_id, rev)
   local fields = {}
   for at, name in ipairs(TOLD) do fields[name] = told[at] or nil end
   make(id_at(now, run_id .. ':' .. text(rev)),
-    { kind = 'callback', lane = 'io', priority = 'normal', parent = run_id,
+    cjson.encode({ kind = 'callback', lane = 'io', priority = 'normal', parent = run_id,
       max_attempts = CALLBACK_ATTEMPTS, correlation_id = said.correlation_id,
-      submitted_by = said.submitted_by, traceparent = said.traceparent },
+      submitted_by = said.submitted_by, traceparent = said.traceparent }),
     cjson.encode({ run_id = run_id, url = said.callback_url, fields = fields }))
 end
 
