@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from control import cancelling
 from control.clock import SystemClock
 from control.config import Config
 from control.errors import DrawbridgeError
@@ -224,7 +225,7 @@ class Bridge:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(run())
+            return cancelling.run(run())
         raise RuntimeError("asynchronous code uses control.flags.client.ControlClient")
 
 

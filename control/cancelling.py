@@ -6,7 +6,10 @@ not enough: ask again until the task has ended.
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 AGAIN_S = 0.1
 
@@ -21,3 +24,20 @@ async def end(*tasks: asyncio.Future[Any], again_s: float = AGAIN_S) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()  # seen, lest asyncio complains that nobody did
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` as :func:`asyncio.run` does; one Ctrl-C ends it.
+
+    asyncio cancels once for the first Ctrl-C, and does nothing more if that is swallowed.
+    """
+
+    async def to_its_end() -> T:
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait([task])  # swallows nothing
+        finally:
+            await end(task)
+        return task.result()
+
+    return asyncio.run(to_its_end())

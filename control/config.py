@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from control.delivery_settings import CallbacksSection
 from control.errors import ConfigError
 from control.settings import (
     Setting,
@@ -24,9 +25,9 @@ from control.settings import (
     secret_text,
     services,
     setting,
+    shares,
     size,
     url,
-    webhook_secrets,
     whole,
     words,
 )
@@ -160,6 +161,13 @@ class JobsSection:
     modules: tuple[str, ...] = setting(
         "DRAWBRIDGE_JOBS", (), "modules that declare job kinds, by name", words
     )
+    concurrency: tuple[str, ...] = setting(
+        "DRAWBRIDGE_CONCURRENCY",
+        (),
+        "how many jobs of a kind the whole fleet runs at once: optimize=2,report=1; the same for "
+        "every worker",
+        shares,
+    )
     lease_s: float = setting(
         "DRAWBRIDGE_LEASE_S",
         15.0,
@@ -171,25 +179,6 @@ class JobsSection:
         86_400,
         "seconds that a finished job and its result stay in Redis",
         whole(1, 31_536_000),
-    )
-
-
-@dataclass(frozen=True)
-class CallbacksSection:
-    """What is posted to the callback URLs of jobs."""
-
-    secrets: tuple[str, ...] = setting(
-        "DRAWBRIDGE_CALLBACK_SECRET",
-        (),
-        "signs callbacks: whsec_ and base64, or several to change it; empty: there are none",
-        webhook_secrets,
-        secret=True,
-    )
-    networks: tuple[str, ...] = setting(
-        "DRAWBRIDGE_CALLBACK_NETWORKS",
-        (),
-        "networks that callbacks may reach beside public addresses, such as 10.2.0.0/16",
-        networks,
     )
 
 

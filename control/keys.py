@@ -162,6 +162,20 @@ INVENTORY = (
         "live workers by the millisecond their lease ends",
     ),
     Key(
+        JOBS + "slots:<kind>",
+        "set",
+        "member while it runs",
+        "worker.jobs",
+        "the runs of a kind of which only so many may run at once",
+    ),
+    Key(
+        JOBS + "held:<kind>",
+        "zset",
+        "member until a slot is free",
+        "worker.jobs",
+        "queued jobs of such a kind that had their turn, by the millisecond that orders them",
+    ),
+    Key(
         JOBS + "kinds",
         "set",
         "permanent, one member a kind",
@@ -213,6 +227,16 @@ def bell(lane: str) -> str:
 def index(kind: str, status: str | None = None) -> str:
     """The sorted set of a kind's jobs; of those in one of the statuses in :data:`LISTED`."""
     return f"{JOBS}index:{kind}:{status}" if status else f"{JOBS}index:{kind}"
+
+
+def slots(kind: str) -> str:
+    """The runs of a limited kind."""
+    return f"{JOBS}slots:{kind}"
+
+
+def held(kind: str) -> str:
+    """The jobs of a limited kind that wait for one of these to end."""
+    return f"{JOBS}held:{kind}"
 
 
 def job(run_id: str) -> str:

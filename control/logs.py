@@ -2,20 +2,31 @@
 
 Identifiers that belong to the work at hand (``request_id``, ``run_id``) are bound with
 :func:`structlog.contextvars.bound_contextvars`; ``instance`` and ``process`` are on every line.
+
+Every request is a line, so our own lines go straight from structlog to one write; only those of
+libraries pass through :mod:`logging`.
 """
 
+import contextlib
+import json
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
+import msgspec
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from control.config import LogSection
 from control.settings import masked
 
-Logger = structlog.stdlib.BoundLogger
+Logger = FilteringBoundLogger
+Event = MutableMapping[str, Any]
 _SECRET_WORDS = ("password", "token", "secret", "authorization", "api_key", "cookie")
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
 def configure(
@@ -24,74 +35,115 @@ def configure(
     """Send this process's logs, its libraries' included, to ``stream`` (stdout)."""
     out = stream or sys.stdout
     console = section.format == "console" or (section.format == "auto" and out.isatty())
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        _Identity(process, instance),
-        structlog.processors.format_exc_info,  # as text, without the frames' variables
-        redact,
-    ]
-    final: list[Any] = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
-        if console
-        else [structlog.processors.JSONRenderer()]
-    )
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+    level = logging.getLevelNamesMapping()[section.level.upper()]
+    write = _writer(out)
+    identity = _Identity(process, instance)
+    last = (structlog.processors.format_exc_info, redact)  # text, without the frames' variables
+    render: Any = _json
+    if console:
+        render = structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
+    structlog.configure(
+        processors=[identity, *last, render],
+        logger_factory=lambda name="": _Output(name, write),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=False,
+    )
+    foreign = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), identity],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, render],
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(section.level.upper())
+    root.handlers[:] = [_Foreign(foreign, write)]
+    root.setLevel(level)
     # The drivers tell of each failed attempt; we log a lost dependency once, as a change of state.
     for chatty in ("neo4j", "asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
 
 
 def get(name: str) -> Logger:
     """The logger of a module."""
-    logger: Logger = structlog.stdlib.get_logger(name)
+    logger: Logger = structlog.get_logger(name)
     return logger
 
 
 class _Identity:
-    """Puts on each line which process and which instance speaks."""
+    """Puts on each line when it was said, by whom, and for which work."""
 
     def __init__(self, process: str, instance: str) -> None:
         self._fields = {"process": process, "instance": instance}
 
-    def __call__(
-        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
-        event.update(self._fields)
-        return event
+    def __call__(self, logger: Any, method: str, event: Event) -> Event:
+        return {
+            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "level": method,
+            "logger": logger.name if logger is not None else event["_record"].name,
+            **self._fields,
+            **structlog.contextvars.get_contextvars(),
+            **event,
+        }
 
 
-def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask what is named like a secret, and passwords inside URLs; keep a line a line."""
+class _Output:
+    """What a module's logger ends in."""
+
+    def __init__(self, name: str, write: Callable[[str], None]) -> None:
+        self.name = name
+        self.debug = self.info = self.warning = self.error = self.critical = write
+
+
+class _Foreign(logging.Handler):
+    """The lines of libraries."""
+
+    def __init__(self, formatter: logging.Formatter, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._write(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+def _writer(out: TextIO) -> Callable[[str], None]:
+    """Writes one line, at once. A log that nobody takes must not stop the work."""
+    raw = getattr(out, "buffer", None)
+
+    def write(line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if raw is None:
+                out.write(line + "\n")
+            else:
+                raw.write(line.encode(errors="backslashreplace") + b"\n")
+                raw.flush()
+
+    return write
+
+
+def _json(_logger: Any, _method: str, event: Event) -> str:
+    """In ASCII, so that whatever splits text into lines takes it as one."""
+    with contextlib.suppress(Exception):
+        line = _encode(event)
+        if line.isascii():
+            return line.decode()
+    return json.dumps(event, default=repr, skipkeys=True)
+
+
+def redact(_logger: Any, _method: str, event: Event) -> Event:
+    """Mask what is named like a secret, and passwords inside URLs."""
     for key, value in event.items():
         if isinstance(value, str):
-            secret = any(word in key.lower() for word in _SECRET_WORDS)
-            event[key] = (
-                masked(value, secret=secret) if secret or "=" in value or "@" in value else value
-            )
+            if _is_secret(key):
+                event[key] = masked(value, secret=True)
+            elif "=" in value or "@" in value:
+                event[key] = masked(value, secret=False)
     return event
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    name = key.lower()
+    return any(word in name for word in _SECRET_WORDS)

@@ -174,6 +174,15 @@ def networks(text: str) -> tuple[str, ...]:
     return found
 
 
+def shares(text: str) -> tuple[str, ...]:
+    """``kind=number``, divided by commas or blanks; numbers from 1."""
+    found = words(text)
+    for entry in found:
+        if re.fullmatch(r"[a-z][a-z0-9_.-]{0,63}=[1-9]\d{0,8}", entry) is None:
+            raise ValueError(f"must be such as optimize=2,report=1, not {entry!r}")
+    return found
+
+
 def services(text: str) -> tuple[str, ...]:
     """``name``, ``name=URL`` or a URL, divided by commas or blanks.
 

@@ -1,9 +1,8 @@
 """One connection that listens on Redis channels, and knows when it may have missed something.
 
-redis-py re-subscribes silently after a lost connection, and what was published meanwhile is gone.
-So this reads the confirmations too: the first one of every connection calls each listener's
-``resync``, which re-reads the truth. A PING each second proves that the link still carries; where
-the answer stays away, the connection is dropped and made anew.
+What is published while a connection is lost is gone. So the first confirmation of every connection
+calls each listener's ``resync``, which re-reads the truth. A PING each second proves that the link
+still carries; where the answer stays away, the connection is dropped and made anew.
 
 Messages keep their order on the link. So the answer to a PING proves that whatever was published
 before the PING was *sent* has been handled; when the answer is read proves nothing, for a process
@@ -12,23 +11,22 @@ that was held finds an old answer waiting.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from control import cancelling, logs
 from control.backoff import Backoff
 from control.clock import Clock
+from control.stores.line import Line
 
 PING_EVERY_S = 1.0
 PONG_WITHIN_S = 2.0
 _BACKOFF_S = (0.05, 1.0)
-_BROKEN = (RedisError, OSError, AttributeError)
-"""What (un)subscribing raises on a connection that is just being remade, where redis-py has none.
-The next connection asks for whatever is wanted then."""
+_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Subscriber:
         self._redis = redis
         self._clock = clock
         self._listeners: dict[bytes, list[Listener]] = {}
-        self._pubsub: PubSub | None = None
+        self._line: _Line | None = None
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._resyncing: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
@@ -90,9 +88,8 @@ class Subscriber:
         self._listeners.setdefault(name, []).append(listener)
         self._wanted.set()
         confirmed = self._confirmed.setdefault(name, asyncio.Event())
-        if first and self._pubsub is not None:
-            with contextlib.suppress(*_BROKEN):
-                await self._pubsub.subscribe(name)
+        if first and self._line is not None:
+            self._line.subscribe([name])
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(confirmed.wait(), wait_s)
         return confirmed.is_set()
@@ -109,69 +106,65 @@ class Subscriber:
 
     async def _connected(self) -> None:
         """One connection's life; ends with the error that broke it."""
-        pubsub = self._redis.pubsub()
+        await self._wanted.wait()
+        async with self._connection() as connection:
+            line = self._line = _Line(connection, self._handle)
+            line.subscribe(self._listeners)
+            asked_at = self._clock.monotonic()  # the confirmation counts as the first answer
+            while not await line.ended(PING_EVERY_S):
+                now = self._clock.monotonic()
+                if line.heard:  # any byte shows that the link carries: a flood is no silence
+                    line.heard, asked_at = False, now
+                    self._tidy(line)
+                    line.send("PING", repr(now))
+                # A process that was held has its timers before its answers: read those first.
+                elif (
+                    now - asked_at >= PONG_WITHIN_S
+                    and not await line.ended(_AGAIN_S)
+                    and not line.heard
+                ):
+                    raise TimeoutError("no answer on the subscription")
+            raise line.error
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        pool: Any = self._redis.connection_pool
+        connection = await pool.get_connection()
         try:
-            await self._wanted.wait()
-            asked: set[bytes] = set()
-            while late := self._listeners.keys() - asked:  # channels may be added meanwhile
-                await pubsub.subscribe(*late)
-                asked |= late
-            self._pubsub = pubsub
-            await self._read(pubsub)
+            yield connection
         finally:
-            self._pubsub = None
+            self._line = None
             for confirmed in self._confirmed.values():
                 confirmed.clear()
             with contextlib.suppress(RedisError, OSError):
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
+                await connection.disconnect(nowait=True)
+            await pool.release(connection)
 
-    async def _read(self, pubsub: PubSub) -> None:
-        loop_time = self._clock.monotonic
-        next_ping, answer_due = loop_time() + PING_EVERY_S, loop_time() + PONG_WITHIN_S
-        awaiting = True  # the confirmation of the subscription counts as the first answer
-        while True:
-            wait = (answer_due if awaiting else next_ping) - loop_time()
-            message = await pubsub.get_message(timeout=max(0.001, wait))
-            now = loop_time()
-            if message is not None:
-                # Any byte from the server shows that the link carries: a flood is no silence.
-                awaiting = False
-                self._handle(message)
-            elif awaiting and now >= answer_due:
-                raise TimeoutError("no answer on the subscription")
-            if not awaiting and now >= next_ping:
-                await self._tidy(pubsub)
-                await asyncio.wait_for(pubsub.ping(repr(now)), PONG_WITHIN_S)
-                next_ping, answer_due, awaiting = now + PING_EVERY_S, now + PONG_WITHIN_S, True
-
-    async def _tidy(self, pubsub: PubSub) -> None:
+    def _tidy(self, line: "_Line") -> None:
         """Ask for the channels that are wanted and were lost, and give up those that are not."""
-        wanted, held = self._listeners.keys(), pubsub.channels.keys()
-        if late := wanted - held:
-            await pubsub.subscribe(*late)
-        if idle := held - wanted:
-            await pubsub.unsubscribe(*idle)
+        line.subscribe(self._listeners.keys() - line.channels)
+        line.unsubscribe(line.channels - self._listeners.keys())
 
-    def _handle(self, message: dict[str, object]) -> None:
-        kind, channel, data = message["type"], message["channel"], message["data"]
-        if kind == "pong" and isinstance(data, bytes):
-            if not self._resyncing:
-                self._prove(float(data))
-            return
-        if not isinstance(channel, bytes):
-            return
-        listeners = self._listeners.get(channel, ())
-        if kind == "subscribe":
-            if confirmed := self._confirmed.get(channel):
-                confirmed.set()
-            resyncs = [listener.resync() for listener in listeners if listener.resync is not None]
-            self._start(resyncs)
-        elif kind == "message" and isinstance(data, bytes):
-            for listener in tuple(listeners):
-                try:
-                    listener.on_message(data)
-                except Exception:
-                    self._log.exception("a listener failed", channel=channel.decode())
+    def _handle(self, said: Any) -> None:
+        """Take a message, a confirmation, or the answer to a PING: a list in RESP2, else bytes."""
+        kind, *rest = said if isinstance(said, list) else (b"pong", said)
+        match kind, rest:
+            case b"message", [bytes(channel), bytes(data)]:
+                self._deliver(channel, data)
+            case b"subscribe", [bytes(channel), _]:
+                if confirmed := self._confirmed.get(channel):
+                    confirmed.set()
+                told = self._listeners.get(channel, ())
+                self._start([each.resync() for each in told if each.resync is not None])
+            case b"pong", [bytes(sent_at)] if not self._resyncing:
+                self._prove(float(sent_at))
+
+    def _deliver(self, channel: bytes, data: bytes) -> None:
+        for listener in tuple(self._listeners.get(channel, ())):
+            try:
+                listener.on_message(data)
+            except Exception:
+                self._log.exception("a listener failed", channel=channel.decode())
 
     def _start(self, resyncs: Sequence[Awaitable[None]]) -> None:
         """Re-read what may have been missed; until that is done, no answer proves anything."""
@@ -191,3 +184,43 @@ class Subscriber:
             self.fresh_at = at
             for tell in self._on_proof:
                 tell()
+
+
+class _Line(Line):
+    """The connection while it lasts, and the channels that were asked for on it."""
+
+    def __init__(self, connection: Any, handle: Callable[[Any], None]) -> None:
+        super().__init__(connection)
+        self._handle = handle
+        self._end = asyncio.Event()
+        self.channels: set[bytes] = set()
+        self.heard = False
+        """Whether anything was; whoever asks something resets it."""
+
+    def subscribe(self, channels: Iterable[bytes]) -> None:
+        """Ask for ``channels``; each is confirmed."""
+        if names := list(channels):
+            self.channels.update(names)
+            self.send("SUBSCRIBE", *names)
+
+    def unsubscribe(self, channels: Iterable[bytes]) -> None:
+        """Give ``channels`` up."""
+        if names := list(channels):
+            self.channels.difference_update(names)
+            self.send("UNSUBSCRIBE", *names)
+
+    async def ended(self, within_s: float) -> bool:
+        """Whether the connection is at an end by then."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._end.wait(), within_s)
+        return self._end.is_set()
+
+    def told(self, said: Any) -> None:
+        self.heard = True
+        if isinstance(said, ResponseError):
+            self.abort(said)
+        else:
+            self._handle(said)
+
+    def gone(self) -> None:
+        self._end.set()

@@ -18,6 +18,8 @@ from control.health.probes import Probes
 from control.health.watchdog import Watchdog
 from control.jwt_tokens import JwtVerifier
 from control.lifespan import Lifespan
+from control.metrics.instance import Checks, Flags, Loop, Pool
+from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
 from control.stores import redis
 from control.stores.postgres import Database
@@ -26,6 +28,7 @@ from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.callbacks import Callbacks
 from service.health_pages import HealthPages
+from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
 from worker.jobs.feed import EventFeed
 from worker.jobs.manager import JobStateManager
@@ -78,7 +81,12 @@ async def build(
     )  # fmt: skip
     probes.may_see_all = pages.may_see_all
     base = config.service.app_status_base
-    table = routes.table(probes, base)
+    traffic = Traffic()
+    metrics = Metrics(
+        "service", traffic, Jobs(jobs, engine), Checks(engine, probes, clock),
+        Flags(plane.replica, clock), Loop(watchdog), Pool(lambda: database.occupancy),
+    )  # fmt: skip
+    table = routes.table(probes, metrics, base)
     open_paths = gate.excluded((path for route in table for path in route.paths), base)
     bypass = Bypass(config.control.secret, clock)
     bridge = gate.Gate(
@@ -86,14 +94,13 @@ async def build(
         bypass=bypass, clock=clock,
     )  # fmt: skip
 
-    app = web.Application(
-        middlewares=(*middleware.MIDDLEWARES, pages.passive_signals, bridge.check)
-    )
+    arrivals = middleware.Arrivals(traffic)
+    entrance = (arrivals.probes_first, arrivals.correlate, middleware.explain)
+    app = web.Application(middlewares=(*entrance, pages.passive_signals, bridge.check))
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
-    app[appkeys.KINDS] = known
-    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
+    await _add_submission(app, life, config, known)
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
@@ -125,6 +132,14 @@ async def build(
     )
     life.supervise("health checks", engine.run())
     return app
+
+
+async def _add_submission(
+    app: web.Application, life: Lifespan, config: Config, known: kinds.Kinds
+) -> None:
+    """What says whether a submission can be accepted."""
+    app[appkeys.KINDS] = known
+    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
 
 
 async def settled(app: web.Application, within_s: float) -> None:

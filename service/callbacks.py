@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from control.config import CallbacksSection
+from control.delivery_settings import CallbacksSection
 from control.errors import InvalidInput
 from control.webhooks.destinations import Destinations
 from service.problems import INVALID, Problem

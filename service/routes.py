@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 from control.flags.audit import AuditPage
 from control.health.probes import Probes
 from control.health.report import CheckReport
+from control.metrics.registry import OPENMETRICS, TEXT, Metrics
 from service import health_bodies as b
 from service import problems as p
 from service.auth import Access
@@ -102,7 +103,7 @@ _BYPASS = (
 )
 
 
-def table(probes: Probes, app_status_base: str) -> tuple[Route, ...]:
+def table(probes: Probes, metrics: Metrics, app_status_base: str) -> tuple[Route, ...]:
     """The routes, in the order in which the documentation shows them."""
     return (
         *_optimize(),
@@ -110,6 +111,7 @@ def table(probes: Probes, app_status_base: str) -> tuple[Route, ...]:
         *_control(),
         *_app_status(app_status_base),
         *_health(probes),
+        *_metrics(metrics),
         *_documentation(),
     )
 
@@ -257,6 +259,15 @@ def _health(probes: Probes) -> tuple[Route, ...]:
                   summary, _both(b.enveloped(body)), _SEEN, slash=True)
             for name, page, body, summary in _SYSTEM_PAGES
         ),
+    )  # fmt: skip
+
+
+def _metrics(metrics: Metrics) -> tuple[Route, ...]:
+    told = {200: Answer("As Prometheus reads it", {TEXT: Text, OPENMETRICS: Text})}
+    return tuple(
+        Route("GET", path, metrics.page, Access.PUBLIC, tag, "Metrics", told,
+              "Read from memory: no check is run. `Accept` may ask for OpenMetrics.", slash=True)
+        for path, tag in (("/metrics", "Health"), ("/api/system/health/metrics", "System health"))
     )  # fmt: skip
 
 

@@ -34,6 +34,12 @@ async def wait(context: Any, payload: Any) -> Any:
     return None
 
 
+@job("single", concurrency=1)
+async def single(context: Any, payload: Any) -> Any:
+    """The same, one at a time in the whole fleet."""
+    return await wait(context, payload)
+
+
 @job("flaky", retry_on=(Flaky,))
 async def flaky(context: Any, payload: Any) -> Any:
     """Fail until the attempt that the payload names."""

@@ -99,8 +99,8 @@ class Bench:
     def consumer(self, bell: Redis) -> Consumer:
         """Of the asynchronous lane."""
         return Consumer(
-            "io", SLOTS, worker="w1", jobs=self.jobs, executor=self.executor, lease=self.lease,
-            drain=self.drain, bell=bell, clock=self._clock,
+            "io", SLOTS, limits={}, worker="w1", jobs=self.jobs, executor=self.executor,
+            lease=self.lease, drain=self.drain, bell=bell, clock=self._clock,
         )  # fmt: skip
 
     @property

@@ -22,6 +22,8 @@ from control.health.probes import Probes
 from control.health.watchdog import Watchdog
 from control.lifespan import Lifespan
 from control.listener import serving, url_of
+from control.metrics.instance import Checks, Flags, Loop, Pool
+from control.metrics.registry import Metrics
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
@@ -36,6 +38,7 @@ from worker.executor import Executor
 from worker.jobs import kinds
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
+from worker.metrics import Work
 from worker.periodic import PeriodicRuns
 from worker.rescuer import Rescuer
 from worker.scheduler import Scheduler
@@ -53,13 +56,14 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
     task fails.
     """
     worker, clock, log = instance or ids.new_id(), SystemClock(), logs.get(__name__)
-    known = kinds.load(config.jobs.modules)
+    known = kinds.load(config.jobs.modules).limited(config.jobs.concurrency)
     async with Lifespan() as life:
         watchdog = Watchdog(clock)
         of_stores = await life.enter(dependencies.checks(config))
         engine = Engine((*of_stores, *instance_checks.of_process(watchdog)), clock=clock)
         probes = Probes(engine, clock=clock)
-        await life.enter(serving(_pages(probes), listening))
+        metrics = Metrics("worker", Checks(engine, probes, clock), Loop(watchdog))
+        await life.enter(serving(_pages(probes, metrics), listening))
         await life.enter(
             liveness.served(
                 config.worker.host,
@@ -99,6 +103,10 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             executor, plane.replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
         )  # fmt: skip
+        for collector in (
+            Work(executor, drain), Flags(plane.replica, clock), Pool(lambda: database.occupancy)
+        ):  # fmt: skip
+            metrics.add(collector)
         drain.on_progress(_reporter(drain, executor, plane.presence))
         await subscriber.add(
             keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
@@ -122,8 +130,8 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                     life, redis.blocking_client(config.redis.url, block_s=BELL_WAIT_S)
                 )
                 consumer = Consumer(
-                    lane, slots, worker=worker, jobs=jobs, executor=executor, lease=lease,
-                    drain=drain, bell=bell, clock=clock,
+                    lane, slots, limits=known.limits(lane), worker=worker, jobs=jobs,
+                    executor=executor, lease=lease, drain=drain, bell=bell, clock=clock,
                 )  # fmt: skip
                 life.supervise(f"consumer of {lane}", consumer.run())
         drain.follow()
@@ -153,9 +161,11 @@ async def _sender(life: Lifespan, config: Config, clock: Clock) -> Sender:
     return await life.enter(aclosing(Sender(signer, destinations, clock)))
 
 
-def _pages(probes: Probes) -> web.Application:
+def _pages(probes: Probes, metrics: Metrics) -> web.Application:
     application = web.Application()
     probes.add_to(application)
+    for path in ("/metrics", "/metrics/"):
+        application.router.add_get(path, metrics.page)
     return application
 
 

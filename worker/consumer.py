@@ -2,7 +2,7 @@
 none to claim: a blocking read, so an idle worker sends one command every few seconds."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
@@ -27,7 +27,8 @@ MOST_AT_ONCE = 128
 
 
 class Consumer:
-    """One lane of one worker. ``bell`` is a client for this consumer's blocking reads alone.
+    """One lane of one worker. ``bell`` is a client for this consumer's blocking reads alone;
+    ``limits`` are how many jobs of a kind the whole fleet runs at once.
 
     It claims for free slots only, so no job waits in a worker that is busy while another is idle;
     and for half of the slots at a time, so that the next jobs come while these run.
@@ -38,6 +39,7 @@ class Consumer:
         lane: str,
         slots: int,
         *,
+        limits: Mapping[str, int],
         worker: str,
         jobs: JobStateManager,
         executor: Executor,
@@ -48,6 +50,7 @@ class Consumer:
     ) -> None:
         self._lane = lane
         self._slots = slots
+        self._limits = limits
         self._most = min(MOST_AT_ONCE, (slots + 1) // 2)
         self._worker = worker
         self._jobs = jobs
@@ -81,7 +84,7 @@ class Consumer:
                 elif not await self._claim(min(free, self._most)):
                     await self._listen()
         finally:
-            await self._bell.close()
+            await self._bell.aclose()
 
     @property
     def _free(self) -> int:
@@ -125,7 +128,9 @@ class Consumer:
 
     async def _take(self, count: int) -> bool:
         known = list(self._executor.running) if self._missed else None
-        claims = await self._jobs.claim(self._worker, self._lane, count, known=known)
+        claims = await self._jobs.claim(
+            self._worker, self._lane, count, limits=self._limits, known=known
+        )
         if self._drain.admits:
             for claim in claims:
                 self._executor.start(claim)

@@ -25,7 +25,9 @@ class Running:
     """A job that this worker runs, until Redis has its outcome. ``stopped`` says why it was asked
     to stop, the first time."""
 
-    __slots__ = ("claim", "kind", "outcome", "reporter", "run", "stopped", "timer")
+    __slots__ = (
+        "began", "claim", "kind", "outcome", "reporter", "run", "stopped", "timer", "took_s",
+    )  # fmt: skip
 
     def __init__(self, jobs: JobStateManager, claim: Claim, kind: Kind | None) -> None:
         self.claim = claim
@@ -34,6 +36,8 @@ class Running:
         self.run: Run | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.stopped: str | None = None
+        self.began = asyncio.get_running_loop().time()
+        self.took_s = 0.0
         self.outcome: Outcome | None = None
 
     @property
@@ -85,11 +89,18 @@ class Executor:
         self._debugs = logging.getLogger(__name__)
         self._tells: list[Callable[[], None]] = []
         self._telling = False
+        self._on_end: list[Callable[[str, str, float], None]] = []
         self.running: dict[str, Running] = {}
 
     def on_change(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called soon after runs began or ended."""
         self._tells.append(tell)
+
+    def on_end(self, tell: Callable[[str, str, float], None]) -> None:
+        """Have ``tell(kind, outcome, seconds)`` called for each run, once its outcome is settled:
+        a final status, ``retried``, ``handed back``, or ``refused`` where the job had another
+        holder by then."""
+        self._on_end.append(tell)
 
     def start(self, claim: Claim) -> None:
         """Run ``claim``; its outcome is reported when it ends."""
@@ -171,6 +182,7 @@ class Executor:
     def _end(self, running: Running, ended: Ended) -> None:
         if running.timer is not None:
             running.timer.cancel()
+        running.took_s = asyncio.get_running_loop().time() - running.began
         running.reporter.close()
         running.run = None
         self._executing[running.claim.spec.lane] -= 1
@@ -183,6 +195,12 @@ class Executor:
         if self.running.get(run_id) is running:
             del self.running[run_id]
         self._tell_soon()
+        for tell in self._on_end:
+            tell(
+                running.kind.name if running.kind else "unknown",
+                _word(outcome, held),
+                running.took_s,
+            )
         if held is None:
             self._say("job abandoned", running, lost=running.lost)
             return
@@ -231,3 +249,12 @@ class Executor:
             progress=running.reporter.unsent,
             retry_in_ms=retry_in_ms,
         )
+
+
+def _word(outcome: Outcome | None, held: bool | None) -> str:
+    """How a run ended, in a word of :meth:`Executor.on_end`."""
+    if not held:
+        return "refused"
+    if outcome is None:
+        return "handed back"
+    return "retried" if outcome.status is JobState.SCHEDULED else outcome.status.value

@@ -1,6 +1,5 @@
 """`drawbridge keys`: create, list and revoke API keys."""
 
-import asyncio
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from control import cancelling
 from control.clock import SystemClock, iso
 from control.errors import InvalidInput
 from control.principals import ApiKey, ApiKeys, Role
@@ -108,7 +108,7 @@ def _with_keys(work: Callable[[ApiKeys], Awaitable[T]]) -> T:
         async with Database(section) as database:
             return await work(ApiKeys(database, SystemClock()))
 
-    return asyncio.run(run())
+    return cancelling.run(run())
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`drawbridge audit`: who changed what, and whether the record was tampered with."""
 
-import asyncio
 import os
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from control import cancelling
 from control.cli import times
 from control.cli.steering import (
     REFUSED,
@@ -92,7 +92,7 @@ def verify(*, as_json: bool) -> None:
                 "why": found.why,
             }
 
-    found = asyncio.run(work())
+    found = cancelling.run(work())
     if as_json:
         print_json(found)
     elif found["intact"]:

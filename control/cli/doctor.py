@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from control import migrations, running
+from control import cancelling, migrations, running
 from control.config import Config, GraphSection
 from control.errors import DrawbridgeError, StoreUnavailable
 from control.stores import graph, postgres, redis
@@ -65,7 +65,7 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
 def doctor(*, as_json: bool) -> None:
     """Check every dependency and say what to do. Exit status 1 if anything fails."""
-    findings = asyncio.run(examine(running.load_config(os.environ), os.environ))
+    findings = cancelling.run(examine(running.load_config(os.environ), os.environ))
     healthy = all(finding.verdict is not Verdict.FAIL for finding in findings)
     if as_json:
         click.echo(msgspec.json.encode({"healthy": healthy, "findings": findings}).decode())

@@ -1,6 +1,5 @@
 """`drawbridge jobs`: submit, list, show and cancel."""
 
-import asyncio
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from control import cancelling
 from control.cli import follow as following
 from control.cli.api_client import PATIENCE_S, Api
 from control.cli.times import span
@@ -173,7 +173,7 @@ def _ask(api: str | None, question: Callable[[Api], Awaitable[T]]) -> T:
         async with Api.of(load_config(os.environ), api) as client:
             return await question(client)
 
-    return asyncio.run(ask())
+    return cancelling.run(ask())
 
 
 def _followed(api: str | None, run_id: str) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """`drawbridge migrate`: bring the schema of PostgreSQL up to date."""
 
-import asyncio
 import os
 
 import click
 import msgspec
 
-from control import migrations
+from control import cancelling, migrations
 from control.migrations import Migration
 from control.running import load_config
 from control.stores import postgres
@@ -22,7 +21,7 @@ def migrate(*, plan: bool, quiet: bool, as_json: bool) -> None:
     Safe to run at any time and from many places at once: what is applied stays, one runs at a time.
     """
     url = load_config(os.environ).postgres.url
-    found = asyncio.run(_pending(url) if plan else migrations.migrate(url))
+    found = cancelling.run(_pending(url) if plan else migrations.migrate(url))
     if quiet:
         return
     if as_json:

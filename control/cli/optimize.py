@@ -1,6 +1,5 @@
 """`drawbridge optimize`: submit a model, and follow it to its optimum."""
 
-import asyncio
 import json
 import os
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from control import cancelling
 from control.cli import follow as following
 from control.cli.api_client import PATIENCE_S, Api, media_of
 from control.running import load_config
@@ -60,7 +60,7 @@ def optimize(
     if follow or out is not None:
         status = _watch(client, model, asked, as_json=as_json, out=out)
         raise SystemExit(status)
-    receipt = asyncio.run(_submit(client, model, asked))
+    receipt = cancelling.run(_submit(client, model, asked))
     click.echo(json.dumps(receipt) if as_json else _told(client, receipt))
 
 
@@ -89,7 +89,7 @@ def _watch(
             return following.exit_status(record)
 
     try:
-        return asyncio.run(watch())
+        return cancelling.run(watch())
     except KeyboardInterrupt:
         if submitted:
             click.echo(

@@ -4,7 +4,6 @@ Over Redis by default, as a script would; over HTTP with ``--api``. Exit status:
 2 usage, 3 timed out, 130 interrupted.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,7 +14,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from control import ids, logs
+from control import cancelling, ids, logs
 from control.config import Config, LogSection
 from control.errors import StoreUnavailable
 from control.flags.client import ControlClient
@@ -62,7 +61,7 @@ def ask(api: str | None, question: Callable[[Control], Awaitable[T]]) -> T:
             return await question(control)
 
     try:
-        return asyncio.run(run())
+        return cancelling.run(run())
     except StoreUnavailable as error:
         if error.dependency == "redis" and api is None:
             told = f"{error.reason}; a service may still be reached: --api URL"

@@ -9,9 +9,7 @@ import contextlib
 import math
 import random
 from collections.abc import Callable
-from typing import Any, Literal
-
-from redis.asyncio import Redis
+from typing import Literal
 
 from control import keys, logs
 from control.clock import Clock
@@ -23,11 +21,11 @@ from control.flags.ledger import Ledger
 from control.flags.outcome import Outcome, Verdict
 from control.flags.projection import Projection, texts
 from control.flags.replica import Replica
-from control.stores.redis import guard
 from control.stores.scripts import Script
+from control.stores.wire import Wire
 
 DEBOUNCE_S = 2.0
-HEAD_START_S = 0.02
+HEAD_START_S = 0.1
 """How long the instance that is the beacon has a command to itself."""
 
 CLAIM_S = 5.0
@@ -49,7 +47,7 @@ class Controller:
         self,
         instance: str,
         *,
-        redis: Redis,
+        wire: Wire,
         ledger: Ledger,
         projection: Projection,
         replica: Replica,
@@ -58,43 +56,56 @@ class Controller:
         clock: Clock,
     ) -> None:
         self._instance = instance
-        self._redis: Any = redis
-        self._claim = Script(redis, texts()["claim"])
-        self._release = Script(redis, texts()["release"])
+        self._wire = wire
+        self._claim = Script(wire, texts()["claim"])
+        self._hold = Script(wire, texts()["hold"])
+        self._release = Script(wire, texts()["release"])
         self._ledger = ledger
         self._projection = projection
         self._replica = replica
         self._answers = answers
         self._first = first
         self._clock = clock
-        self._waiting: asyncio.Queue[tuple[Command, float]] = asyncio.Queue(BACKLOG)
+        self._waiting: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue(BACKLOG)
         self._changed_at: dict[str, tuple[float, str]] = {}
         self._log = logs.get(__name__)
 
     def heard(self, message: bytes) -> None:
-        """Take a message of the channel; what is no command is logged and dropped."""
+        """Take a message of the channel; it is read when its turn comes."""
+        try:
+            self._waiting.put_nowait((message, self._clock.monotonic()))
+        except asyncio.QueueFull:
+            self._log.warning("command dropped", reason="too many are waiting", size=len(message))
+
+    async def run(self) -> None:
+        """Carry out what was heard, one after the other, for ever."""
+        while True:
+            message, heard_at = await self._waiting.get()
+            if not self._first():
+                await self._give_way(heard_at)
+            try:
+                await self._take(message, heard_at)
+            except StoreUnavailable as error:
+                # Redis went away: the publisher hears nothing and sends it again.
+                self._log.warning("command abandoned", reason=error.reason)
+            except Exception:
+                self._log.exception("command failed")
+
+    async def _give_way(self, heard_at: float) -> None:
+        """Leave the first of the instances a head start. Else all of them would wake and claim at
+        once, and the one that commits would have to share the machine with the others."""
+        due = heard_at + HEAD_START_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
+
+    async def _take(self, message: bytes, heard_at: float) -> None:
+        """Claim what was heard, if it is a command and nobody has answered it meanwhile."""
         try:
             command = commands.parse(message)
         except BadCommand as error:
             self._log.warning("command dropped", reason=str(error)[:300], size=len(message))
             return
-        try:
-            self._waiting.put_nowait((command, self._clock.monotonic()))
-        except asyncio.QueueFull:
-            self._log.warning("command dropped", reason="too many are waiting", id=command.id)
-
-    async def run(self) -> None:
-        """Carry out what was heard, one after the other, for ever."""
-        while True:
-            command, heard_at = await self._waiting.get()
-            try:
-                if not await self._left_to_another(command, heard_at):
-                    await self.claim(command, via="channel", heard_at=heard_at)
-            except StoreUnavailable as error:
-                # Redis went away: the publisher hears nothing and sends it again.
-                self._log.warning("command abandoned", id=command.id, reason=error.reason)
-            except Exception:
-                self._log.exception("command failed", id=command.id)
+        if not self._answers.answered_since(command.id, heard_at):
+            await self.claim(command, via="channel", heard_at=heard_at)
 
     async def claim(
         self, command: Command, *, via: Via = "local", heard_at: float | None = None
@@ -141,17 +152,6 @@ class Controller:
             await self._announce(command, outcome)
         return outcome
 
-    async def _left_to_another(self, command: Command, heard_at: float) -> bool:
-        """Give the first of the instances a head start, and see whether that was enough.
-
-        Else all of them would wake and claim at once, and the one that commits would have to share
-        the machine with the others.
-        """
-        if not self._first():
-            due = heard_at + HEAD_START_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
-            await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
-        return self._answers.answered_since(command.id, heard_at)
-
     async def _commit(self, command: Command, via: Via) -> Outcome:
         try:
             return await self._ledger.commit(command, source=via)
@@ -189,9 +189,8 @@ class Controller:
                 await self._projection.write(outcome.document, event)
             else:  # PostgreSQL was never reached: there is nothing to project
                 await self._projection.say(event)
-            with guard():
-                key = keys.command(command.id, command.attempt())
-                await self._redis.set(key, event, ex=ANSWER_KEPT_S)
+            key = keys.command(command.id, command.attempt())
+            await self._wire("SET", key, event, "EX", ANSWER_KEPT_S)
         except StoreUnavailable as error:
             self._log.warning("not announced", reason=error.reason, id=outcome.command_id)
 
@@ -201,15 +200,11 @@ class Controller:
             return 0.001
         key, mark = keys.debounce(command.flag), _mark(command)
         try:
-            with guard():
-                taken = await self._redis.set(key, mark, nx=True, px=int(DEBOUNCE_S * 1000))
-                if not taken:
-                    asked = self._redis.pipeline(transaction=True).get(key).pttl(key)
-                    holder, left_ms = await asked.execute()
+            holder, left_ms = await self._hold([key], [mark, int(DEBOUNCE_S * 1000)])
         except StoreUnavailable:
             return await self._too_soon_here(command, heard_at)
         # The same command once more is let through: the ledger knows what became of it.
-        if taken or holder == mark.encode():
+        if holder == mark.encode():
             self._changed_at[command.flag] = (self._clock.monotonic(), mark)
             return None
         return max(0.001, float(left_ms) / 1000)

@@ -31,6 +31,7 @@ from control.flags.publisher import Publisher
 from control.flags.replica import STALE_S, Replica
 from control.lifespan import Lifespan
 from control.stores.postgres import Database
+from control.stores.wire import Wire
 from control.subscriber import Listener, Subscriber
 
 OTHERS_S = 4.0
@@ -158,15 +159,16 @@ async def open_plane(
     url = config.postgres.url
     replica = Replica(clock)
     ledger = Ledger(database, config.control.flags, clock)
-    projection = Projection(redis, clock)
+    wire = Wire(redis)
+    projection = Projection(redis, clock, wire=wire)
     answers = Answers(clock)
     link = Link(subscriber, projection, replica, answers, clock, read_truth=ledger.read)
-    presence = Presence(instance, kind, redis=redis, replica=replica, clock=clock)
+    presence = Presence(instance, kind, redis=wire, replica=replica, clock=clock)
     beacon = Beacon(
         url, ledger=ledger, projection=projection, replica=replica, link=link, clock=clock
     )
     controller = Controller(
-        instance, redis=redis, ledger=ledger, projection=projection, replica=replica,
+        instance, wire=wire, ledger=ledger, projection=projection, replica=replica,
         answers=answers, first=lambda: beacon.in_office, clock=clock,
     )  # fmt: skip
     fallback = Fallback(
@@ -181,6 +183,7 @@ async def open_plane(
 
     link.on_proof(proved)
     presence.on_renewal(proved)
+    await life.enter(contextlib.aclosing(wire))
     await life.enter(_open(link))
     await subscriber.add(keys.COMMANDS_CHANNEL, Listener(controller.heard), wait_s=0)
     await life.enter(_present(presence))

@@ -9,6 +9,7 @@ up: it has shut its own door.
 import asyncio
 import contextlib
 import os
+import random
 import socket
 from collections.abc import Callable
 from datetime import datetime
@@ -25,10 +26,15 @@ from control.flags.projection import texts
 from control.flags.replica import LEASE_S, Replica
 from control.stores.postgres import Database
 from control.stores.scripts import Script
+from control.stores.wire import Wire
 
 Kind = Literal["service", "worker"]
 
 RENEW_S = 1.0
+LATER_S = (0.003, 0.008)
+"""How long a change waits to be told. A change of the flags makes every instance report at once:
+those that share a machine have applied it by then, and Redis is not asked by all together."""
+
 KEPT_MS = 60_000
 """How long the report of an instance that vanished is kept."""
 
@@ -69,7 +75,7 @@ class Presence:
     """The report of one instance, and its lease in Redis."""
 
     def __init__(
-        self, instance: str, kind: Kind, *, redis: Redis, replica: Replica, clock: Clock
+        self, instance: str, kind: Kind, *, redis: Redis | Wire, replica: Replica, clock: Clock
     ) -> None:
         self._instance = instance
         self._kind: Kind = kind
@@ -125,6 +131,7 @@ class Presence:
                 await self._renew()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), RENEW_S)
+                await asyncio.sleep(random.uniform(*LATER_S))  # noqa: S311 - jitter
 
     async def leave(self) -> None:
         """Be live no longer; whoever waits for the fleet hears of it."""

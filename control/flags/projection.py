@@ -16,6 +16,7 @@ from control.flags import events
 from control.flags.document import Document, Position
 from control.stores.redis import guard, outage
 from control.stores.scripts import Script
+from control.stores.wire import Wire
 
 
 @functools.cache
@@ -28,10 +29,10 @@ def texts() -> Mapping[str, str]:
 class Projection:
     """Writes the projection and reads it. Raises :class:`control.errors.StoreUnavailable`."""
 
-    def __init__(self, redis: Redis, clock: Clock) -> None:
+    def __init__(self, redis: Redis, clock: Clock, *, wire: Wire | None = None) -> None:
         self._redis: Any = redis
         self._clock = clock
-        self._project = Script(redis, texts()["project"])
+        self._project = Script(wire or redis, texts()["project"])
         self._log = logs.get(__name__)
 
     async def read(self) -> Document | None:

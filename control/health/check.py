@@ -80,6 +80,8 @@ class Result:
     at: datetime | None = None
     since: datetime | None = None
     """When the present state began."""
+    transitions: int = 0
+    """How often the state has changed since it was first known."""
     duration_s: float = 0.0
     stale_from: float = float("inf")
     """From this monotonic second on, a success proves nothing any more."""

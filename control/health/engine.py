@@ -146,7 +146,8 @@ class _Loop:
         elif task.cancelled():
             self._record(State.DOWN, began, "ProbeCancelled")
         elif (error := task.exception()) is not None:
-            self._record(State.DOWN, began, reason(error), error=error)
+            details = getattr(error, "details", None)
+            self._record(State.DOWN, began, reason(error), error=error, details=details)
         else:
             self._record(State.OK, began, details=task.result())
 
@@ -195,6 +196,7 @@ class _Loop:
             reason=why,
             at=now,
             since=now if changed else before.since,
+            transitions=before.transitions + (changed and before.state is not State.STARTING),
             duration_s=ended - began,
             stale_from=ended + self._check.stale_after_s,
             details=MappingProxyType(dict(details or {})),

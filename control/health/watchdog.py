@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -49,9 +49,16 @@ class Watchdog:
         """The longest pause between two beats since the check asked last."""
         self._ended = threading.Event()
         self._loop_thread = 0
+        self._on_beat: list[Callable[[float], None]] = []
         self.blockage: Blockage | None = None
         """The last one, which may still last."""
+        self.blockages = 0
+        """How many there have been."""
         self._log = logs.get(__name__)
+
+    def on_beat(self, tell: Callable[[float], None]) -> None:
+        """Have ``tell`` called with how late each beat came, in seconds."""
+        self._on_beat.append(tell)
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -64,6 +71,8 @@ class Watchdog:
                 await asyncio.sleep(BEAT_S)
                 now = time.monotonic()
                 self._silence_s = max(self._silence_s, now - self._beat)
+                for tell in self._on_beat:
+                    tell(max(0.0, now - self._beat - BEAT_S))
                 self._beat = now
         finally:
             self._ended.set()
@@ -104,6 +113,7 @@ class Watchdog:
         where = () if frame is None else traceback.extract_stack(frame)[-_FRAMES:]
         lines = tuple(f"{line.filename}:{line.lineno} in {line.name}" for line in where)
         self.blockage = Blockage(self._clock.now() - timedelta(seconds=silent_s), lines)
+        self.blockages += 1
         self._log.error("event loop blocked", since=iso(self.blockage.since), where=lines)
 
     def _end(self, lasting: Blockage) -> None:

@@ -5,18 +5,19 @@ from hashlib import sha1
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
+from control.stores.line import Argument
 from control.stores.redis import guard
-
-Argument = str | bytes | int | float
+from control.stores.wire import Wire
 
 
 class Script:
-    """One script on one client. Calls raise :class:`control.errors.StoreUnavailable`."""
+    """One script on one client, or on a wire that is shared. Calls raise
+    :class:`control.errors.StoreUnavailable`."""
 
-    def __init__(self, redis: Redis, text: str) -> None:
-        self._redis: Any = redis
+    def __init__(self, redis: Redis | Wire, text: str) -> None:
+        self._send: Any = redis if isinstance(redis, Wire) else redis.execute_command
         self._text = text
         self._digest = sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
@@ -25,6 +26,9 @@ class Script:
         given = (len(keys), *keys, *arguments)
         with guard():
             try:
-                return await self._redis.execute_command("EVALSHA", self._digest, *given)
-            except NoScriptError:  # a restart or a SCRIPT FLUSH: EVAL loads it again
-                return await self._redis.execute_command("EVAL", self._text, *given)
+                return await self._send("EVALSHA", self._digest, *given)
+            except ResponseError as error:
+                if not (isinstance(error, NoScriptError) or str(error).startswith("NOSCRIPT")):
+                    raise
+                # A restart or a SCRIPT FLUSH: EVAL loads it again.
+                return await self._send("EVAL", self._text, *given)

@@ -21,6 +21,7 @@ def test_what_the_code_builds_is_listed() -> None:
     built += [keys.index("k", status) for status in keys.LISTED] + [keys.job("ID")]
     built += [keys.queue(lane, name) for lane in keys.LANES for name in keys.QUEUES]
     built += [keys.bell(lane) for lane in keys.LANES]
+    built += [keys.slots("k"), keys.held("k")]
     built += [keys.LEASES, keys.REPORTS, keys.BEGAN, keys.status("f"), keys.debounce("f")]
     built += [keys.echo("i"), keys.turn("s"), keys.seen("s")]
     built += [keys.command("ID", "attempt"), keys.command("ID", "attempt") + ":told"]

@@ -22,7 +22,7 @@ from typing import Any
 
 import asyncpg
 
-from control import keys
+from control import ids, keys
 from control.flags.document import Position
 from control.lifespan import new_loop
 from deploy.embedded.folder import DataFolder
@@ -40,6 +40,9 @@ IDLE_S = 10.0
 STATISTICS_S = 12.0
 """Idle connections tell PostgreSQL's statistics what they did after ten seconds."""
 _PAUSE_S = 0.02
+_STILL_S = 0.1
+"""How long after a command nothing is read: who measures must not take the processor from those
+that are measured."""
 
 Figures = dict[str, Any]
 
@@ -150,11 +153,14 @@ class Bench:
 
     async def _published(self, fleet: Fleet, number: int) -> tuple[float, Position]:
         """Publish one change; when, and the position that it made."""
-        flag = SPARE[number % len(SPARE)]
+        flag, command_id = SPARE[number % len(SPARE)], ids.new_id()
         await fleet.undebounce(flag)
-        began = time.time()
-        position = await fleet.change(flag, number // len(SPARE) % 2 == 0)
-        return began, position
+        after, began = len(fleet.events.heard), time.time()
+        value = number // len(SPARE) % 2 == 0
+        await fleet.publish("set", flag, value=value, id=command_id, reason=f"number {number}")
+        time.sleep(_STILL_S)
+        event = await fleet.events.first(after=after, command_id=command_id)
+        return began, Position(event["epoch"], event["version"])
 
 
 async def _announced(fleet: Fleet, position: Position) -> float:

@@ -120,6 +120,26 @@ async def test_the_jobs_of_a_killed_worker_run_again_elsewhere(
     assert (await jobs.statuses(run_id)).count("completed") == 1
 
 
+async def test_a_limit_holds_over_the_fleet_and_a_killed_worker_gives_its_slot_back(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as one, worker() as two:
+        first = await jobs.submit("single")
+        await started_by_either(one, two, first)
+        second, bystander = await jobs.submit("single"), await jobs.submit("echo")
+        await started_by_either(one, two, bystander)
+        await jobs.event(first, "progress")  # and with it, its checkpoint
+        assert (await jobs.record(second)).status is JobState.QUEUED
+        victim, other = (one, two) if holds(one, first) else (two, one)
+        victim.send(signal.SIGKILL)
+        await other.logged("job ended", run_id=first, status="completed")
+        await other.logged("job started", run_id=second)
+    ended, began = (await jobs.record(first)).finished_at, (await jobs.record(second)).started_at
+    assert ended is not None
+    assert began is not None
+    assert ended <= began
+
+
 async def test_a_worker_that_was_held_too_long_cannot_finish_what_others_took(
     jobs: Jobs, worker: StartWorker
 ) -> None:

@@ -17,14 +17,19 @@ async def test_without_a_worker_nobody_would_run_a_job(redis: Redis, probe: Work
     with pytest.raises(NoWorkers):
         await probe.ask()
     await redis.zadd(keys.WORKERS, {"dead": 1})
-    with pytest.raises(NoWorkers):
+    await Jobs(redis).submit("echo")
+    with pytest.raises(NoWorkers) as none:
         await probe.ask()
+    assert none.value.details["waiting"] == {"cpu": 0, "io": 1}
 
 
 async def test_jobs_that_wait_and_jobs_that_run(redis: Redis, probe: WorkforceProbe) -> None:
     jobs = Jobs(redis)
     await jobs.state.heartbeat("hand", [], join=True)
-    idle = {"live": 1, "waiting": {"cpu": 0, "io": 0}, "oldest_waiting_s": None}
+    none = {"cpu": 0, "io": 0}
+    idle = {
+        "live": 1, "waiting": none, "running": none, "scheduled": 0, "oldest_waiting_s": None,
+    }  # fmt: skip
     assert await probe.ask() == idle
     for priority in ("high", "normal", "low"):
         await jobs.submit("echo", priority=priority)
@@ -37,4 +42,5 @@ async def test_jobs_that_wait_and_jobs_that_run(redis: Redis, probe: WorkforcePr
     await jobs.state.requeue([(first.run_id, first.token, None)], drained=False)
     assert (await probe.ask())["waiting"] == {"cpu": 0, "io": 3}
     await jobs.state.claim("hand", "io", 10)
-    assert await probe.ask() == idle
+    await jobs.submit("echo", run_at_ms=1 << 42)
+    assert await probe.ask() == idle | {"running": {"cpu": 0, "io": 3}, "scheduled": 1}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from control.config import CallbacksSection
+from control.delivery_settings import CallbacksSection
 from tests.serving import MODEL, MPS, Served, problem, served
 from tests.stack import clean_environment, drawbridge
 from tests.webhooks import SECRET

@@ -78,6 +78,7 @@ async def alone(context: Any) -> None: ...
         (run, {"max_attempts": 0}, "max_attempts"),
         (run, {"timeout_s": 0}, "timeout_s"),
         (run, {"retry_on": (int,)}, "retry_on"),
+        (run, {"concurrency": 0}, "concurrency"),
     ],
 )
 def test_a_wrong_declaration_is_told_in_one_line(function, options, told: str) -> None:
@@ -186,3 +187,12 @@ async def test_kinds_are_given_what_was_opened() -> None:
         shout = kinds.load([USERS]).given(found).get("shout")
     assert shout is not None
     assert list(shout.resources.values()) == [{"hello": "ahoy"}]
+
+
+def test_limits_are_those_of_the_declaration_unless_the_configuration_says_otherwise() -> None:
+    known = kinds.load(["tests.kinds"])
+    assert (known.limits("io"), known.limits("cpu")) == ({"single": 1}, {})
+    known = known.limited(["optimize=2", "single=5"])
+    assert (known.limits("io"), known.limits("cpu")) == ({"single": 5}, {"optimize": 2})
+    with pytest.raises(ConfigError, match="no job kind is named 'nonesuch'"):
+        known.limited(["nonesuch=1"])

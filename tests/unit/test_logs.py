@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,3 +174,23 @@ def test_what_cannot_be_json_does_not_break_the_line() -> None:
     sink = Sink()
     logs.get("a").info("odd", thing=object(), raw=b"\xff", nested={"x": {1, 2}})
     assert sink.line()["event"] == "odd"
+
+
+@pytest.mark.parametrize("odd", [1 << 70, "\ud800", "a\u2028b\x85c", float("nan"), {1: {2: 3}}])
+def test_whatever_a_line_holds_it_is_one_line_of_json(odd: Any) -> None:
+    sink = Sink()
+    logs.get("a").info("odd", thing=odd)
+    assert len(sink.text.splitlines()) == 1
+    assert sink.line()["event"] == "odd"
+    assert "thing" in sink.line()
+
+
+def test_a_log_that_nobody_takes_does_not_stop_the_work() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w")
+    logs.configure(LogSection("info", "json"), process="p", instance="i", stream=stream)
+    logs.get("a").info("into nothing")
+    logging.getLogger("b").warning("into nothing as well")
+    with pytest.raises(BrokenPipeError):
+        stream.close()

@@ -12,6 +12,7 @@ from control.clock import SystemClock
 from control.config import ServiceSection
 from control.health.engine import Engine
 from control.health.probes import Probes
+from control.metrics.registry import Metrics
 from service import routes
 
 FILE = Path(__file__).parents[2] / "deploy" / "postman" / "drawbridge.postman_collection.json"
@@ -35,7 +36,7 @@ def address(request: dict[str, Any]) -> str:
 def test_it_has_every_route_of_its_folders() -> None:
     clock = SystemClock()
     probes = Probes(Engine((), clock=clock), clock=clock)
-    table = routes.table(probes, ServiceSection().app_status_base)
+    table = routes.table(probes, Metrics("service"), ServiceSection().app_status_base)
     served = {
         (route.tag, route.method, route.path)
         for route in table

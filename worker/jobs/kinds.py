@@ -35,8 +35,10 @@ class Kind:
 
     ``payload`` is the type that a submission is decoded into (``None``: any JSON); ``check`` looks
     deeper and raises :class:`control.errors.InvalidInput`. ``retry_on`` are the error classes that
-    a further attempt may cure. ``resources`` is what the worker has opened for its functions.
-    ``internal``: nobody may submit it from outside. ``schedule``: when it runs by itself.
+    a further attempt may cure. ``concurrency`` is how many of its jobs the whole fleet runs at once
+    (``None``: as many as there are slots). ``internal``: nobody may submit it from outside.
+    ``schedule``: when it runs by itself. ``resources`` is what the worker has opened for its
+    functions.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Kind:
     max_attempts: int = 3
     timeout_s: float | None = None
     retry_on: tuple[type[BaseException], ...] = ()
+    concurrency: int | None = None
     internal: bool = False
     schedule: Schedule | None = None
     resources: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -112,6 +115,22 @@ class Kinds:
         """The same kinds, for a worker that has opened ``resources``."""
         return Kinds({kind.name: replace(kind, resources=resources) for kind in self})
 
+    def limited(self, concurrency: Iterable[str]) -> "Kinds":
+        """The same kinds, with the limits that ``concurrency`` (``kind=number``) says instead.
+
+        Raises :class:`ConfigError` for a kind that is not known.
+        """
+        known = dict(self._known)
+        for name, _, number in (each.partition("=") for each in concurrency):
+            if name not in known:
+                raise ConfigError(f"DRAWBRIDGE_CONCURRENCY: no job kind is named {name!r}")
+            known[name] = replace(known[name], concurrency=int(number))
+        return Kinds(known)
+
+    def limits(self, lane: str) -> dict[str, int]:
+        """The kinds of ``lane`` of which only so many may run at once."""
+        return {k.name: k.concurrency for k in self if k.lane == lane and k.concurrency}
+
     def __iter__(self) -> Iterator[Kind]:
         return iter(self._known.values())
 
@@ -125,6 +144,7 @@ def job(
     max_attempts: int = 3,
     timeout_s: float | None = None,
     retry_on: tuple[type[BaseException], ...] = (),
+    concurrency: int | None = None,
     internal: bool = False,
     every: str | None = None,
     cron: str | None = None,
@@ -137,7 +157,8 @@ def job(
     JSON; where it is not given, the annotation of the function's second parameter says it, and
     without one any JSON will do. A job runs at most ``max_attempts`` times: again after a lost
     worker, and after an error of ``retry_on``; where that has a number ``retry_in_s``, after so
-    many seconds. Nobody may submit an ``internal`` kind from outside.
+    many seconds. At most ``concurrency`` run at once in the whole fleet; ``DRAWBRIDGE_CONCURRENCY``
+    overrides it. Nobody may submit an ``internal`` kind from outside.
 
     A periodic kind runs by itself, once in the whole fleet for each time: ``every`` span such as
     ``5m``, or by a ``cron`` expression in a ``timezone`` (UTC); ``misfire`` (``once``) says what
@@ -149,13 +170,15 @@ def job(
 
     def declare(function: Function) -> Function:
         _require(name, function, cpu=cpu, max_attempts=max_attempts, timeout_s=timeout_s)
+        if concurrency is not None and concurrency < 1:
+            raise ConfigError(f"job kind {name!r}: concurrency must be at least 1")
         if not all(isinstance(each, type) and issubclass(each, Exception) for each in retry_on):
             raise ConfigError(f"job kind {name!r}: retry_on takes classes of exceptions")
         expected = _payload_type(name, function) if payload is None else payload
         schedule = declared(name, every=every, cron=cron, timezone=timezone, misfire=misfire)
         kind = Kind(
             name, function, _decodable(name, expected), check, cpu, max_attempts, timeout_s,
-            retry_on, internal, schedule,
+            retry_on, concurrency, internal, schedule,
         )  # fmt: skip
         if schedule is not None:
             _require_no_payload(kind)

@@ -6,8 +6,10 @@ one is refused. Methods raise :class:`control.errors.StoreUnavailable` where Red
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from redis.asyncio import Redis
 
 from control import keys, logs
 from control.clock import from_ms
-from control.stores.scripts import Argument
+from control.stores.line import Argument
 from control.stores.wire import Wire
 from worker.jobs import stored
 from worker.jobs.batcher import Batcher
@@ -49,6 +51,7 @@ _LARGE = 256 << 10
 
 _LOST = JobError("WorkerLost", "every worker that ran this job was lost, up to its last attempt")
 _CORRUPT = JobError("CorruptJob", "its record or its payload in Redis cannot be read")
+_UNLIMITED: Mapping[str, int] = MappingProxyType({})
 _encode = msgspec.json.Encoder().encode
 _spec = msgspec.json.Decoder(Spec).decode
 _HELD, _SPOILT = 1, -1
@@ -88,6 +91,8 @@ class JobStateManager:
         self._listing = Listing(self._wire, self._run, ttl_ms=self._ttl_ms)
         self._accept = Batcher(self._accept_all, weight=lambda pair: len(pair[1]))
         self._finish = Batcher(self.finish_all, weight=lambda outcome: len(outcome.result or b""))
+        self.accepted: Counter[str] = Counter()
+        """Jobs that were created here, by kind."""
         self._report = Batcher(self._report_all, weight=lambda item: len(item.checkpoint or b""))
 
     # What callers of the API need -----------------------------------------------------------
@@ -102,6 +107,7 @@ class JobStateManager:
         if answer == b"conflict":
             raise KeyReused
         if isinstance(answer, int):
+            self.accepted[new.spec.kind] += 1
             later = new.spec.run_at_ms is not None and new.spec.run_at_ms > answer
             status = JobState.SCHEDULED if later else JobState.QUEUED
             return Accepted(new.run_id, True, status, from_ms(answer), new.spec.correlation_id)
@@ -196,17 +202,26 @@ class JobStateManager:
             raise StaleToken(run_id)
 
     async def claim(
-        self, worker: str, lane: str, count: int, *, known: Iterable[str] | None = None
+        self,
+        worker: str,
+        lane: str,
+        count: int,
+        *,
+        limits: Mapping[str, int] = _UNLIMITED,
+        known: Iterable[str] | None = None,
     ) -> list[Claim]:
         """Up to ``count`` jobs of ``lane``, now this worker's.
 
+        ``limits`` are how many jobs of a kind may run at once in the whole fleet; what is above
+        waits, without holding up other kinds, and the end of a run rings the bell for it.
         After a claim whose answer was lost, ``known`` (the run ids that did reach the worker)
         brings the others; those alone, and whatever the flags are, where ``count`` is 0. Raises
         :class:`BridgeUp`, :class:`ControlStateStale`, and :class:`WorkerLost` without a live lease.
         """
         resync = [] if known is None else list(known)
+        limited = _encode(dict(limits))
         answer = await self._run(
-            "claim", [worker, lane, count, int(known is not None), *resync], again=False
+            "claim", [worker, lane, count, limited, int(known is not None), *resync], again=False
         )
         if answer == b"lost":
             raise WorkerLost(f"worker {worker} has no lease")

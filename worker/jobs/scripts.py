@@ -10,7 +10,8 @@ from redis.exceptions import ResponseError
 
 from control import keys
 from control.errors import BridgeUp, ControlStateStale
-from control.stores.scripts import Argument, Script
+from control.stores.line import Argument
+from control.stores.scripts import Script
 from control.stores.wire import Wire
 
 # Scripts that free memory or keep leases alive must run even when Redis is full.

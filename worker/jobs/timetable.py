@@ -13,7 +13,8 @@ import msgspec
 
 from control import ids, keys
 from control.clock import from_ms
-from control.stores.wire import Argument, Wire
+from control.stores.line import Argument
+from control.stores.wire import Wire
 from worker.jobs.job import Spec
 from worker.jobs.kinds import Kind
 from worker.jobs.schedule import Schedule

@@ -19,7 +19,11 @@ _STREAMS = tuple((lane, name) for lane in keys.LANES for name in keys.QUEUES)
 
 
 class NoWorkers(Exception):
-    """No worker has a lease: nobody would run a job."""
+    """No worker has a lease: nobody would run a job. ``details`` tell what waits for one."""
+
+    def __init__(self, details: Mapping[str, object]) -> None:
+        super().__init__("no worker is live")
+        self.details = details
 
 
 @contextlib.asynccontextmanager
@@ -44,34 +48,38 @@ class WorkforceProbe:
 
     async def ask(self) -> Mapping[str, object]:
         """Raises :class:`NoWorkers`, and redis-py's errors."""
-        moment, leases, *queues = await self._state()
+        moment, leases, scheduled, *queues = await self._state()
         now_ms = moment[0] * 1000 + moment[1] // 1000
         live = sum(ends_ms > now_ms for _, ends_ms in leases)
-        waiting = dict.fromkeys(keys.LANES, 0)
+        waiting, running = dict.fromkeys(keys.LANES, 0), dict.fromkeys(keys.LANES, 0)
         unread: list[tuple[str, bytes]] = []
         for (lane, name), length, groups in zip(_STREAMS, queues[::2], queues[1::2], strict=True):
             held, last = _delivered(groups)
+            running[lane] += held
             if (depth := length - held) > 0:
                 waiting[lane] += depth
                 unread.append((keys.queue(lane, name), last))
         told: dict[str, object] = {
             "live": live,
             "waiting": waiting,
+            "running": running,
+            "scheduled": scheduled,
             "oldest_waiting_s": await self._oldest_s(unread, now_ms),
         }
         if not live:
-            raise NoWorkers
+            raise NoWorkers(told)
         return told
 
     async def _state(self) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         pipe.zrange(keys.WORKERS, 0, -1, withscores=True)
+        pipe.zcard(keys.DUE)
         for lane, name in _STREAMS:
             pipe.xlen(keys.queue(lane, name))
             pipe.xinfo_groups(keys.queue(lane, name))  # an error where there is no such queue yet
         answers: list[Any] = await pipe.execute(raise_on_error=False)
-        for answer in (*answers[:2], *answers[2::2]):
+        for answer in (*answers[:3], *answers[3::2]):
             if isinstance(answer, Exception):
                 raise answer
         return answers

@@ -14,7 +14,9 @@ if status == 'running' then
   redis.call('PUBLISH', prefix .. 'cancel', run_id)
   return { status, '1' }
 end
-if status == 'queued' then dequeue(place(job[2]))
+if status == 'queued' then
+  local queue, id = place(job[2])
+  if queue == 'held' then redis.call('ZREM', held_key(id), run_id) else dequeue(queue, id) end
 elseif status == 'scheduled' then
   redis.call('ZREM', prefix .. 'due', run_id)
   list(run_id, status, false)

@@ -30,7 +30,8 @@ local function finish(at)
     more[#more + 1] = 'error'
     more[#more + 1] = error_json
   end
-  local queue, entry = place(job[4])
+  local queue, entry, limited = place(job[4])
+  free_slot(run_id, queue, limited)
   done[queue] = done[queue] or {}
   table.insert(done[queue], entry)
   if status == 'scheduled' then

@@ -15,6 +15,11 @@ local QUEUES = { 'returned', 'high', 'normal', 'low' }
 local LANES = { 'cpu', 'io' }
 local GROUP = 'workers'
 
+-- What is more urgent goes first, and yet nobody waits for ever: a job counts as if it had come
+-- this much later for each step that its priority is below `high`.
+local PATIENCE_MS = 30000
+local HANDICAP_MS = { high = 0, normal = PATIENCE_MS, low = 2 * PATIENCE_MS }
+
 -- A whole number as text: Redis takes microseconds to print a number that Lua hands it.
 local function text(number) return string.format('%d', number) end
 
@@ -104,8 +109,19 @@ local function enqueue(run_id, queue)
   return queue .. ' ' .. redis.call('XADD', queue_key(queue), '*', 'job', run_id)
 end
 
--- The queue and the id in a job's `entry`.
-local function place(entry) return string.match(entry, '^(%S+) (%S+)$') end
+-- A job's `entry` says where it is: its queue, its id there, and while it takes a slot of a limited
+-- kind, that kind, else ''. One that waits for such a slot is `held`, and its id there is the kind.
+local function place(entry) return string.match(entry or '', '^(%S+) (%S+) ?(%S*)$') end
+
+-- The id of the entry of a stream that was handed out last.
+local function last_read(stream)
+  for _, group in ipairs(redis.pcall('XINFO', 'GROUPS', stream)) do
+    for at = 1, #group, 2 do
+      if group[at] == 'last-delivered-id' then return group[at + 1] end
+    end
+  end
+  return '0-0' -- nobody has read from it yet
+end
 
 -- Trim what lies before the oldest entry that is still held, or was not yet read; that entry's id,
 -- or nothing where no worker has read this stream yet.
@@ -114,14 +130,8 @@ local function trim(stream)
   if held.err then return end
   local before = held[1] and held[1][1]
   if not before then
-    for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-      for at = 1, #group, 2 do
-        if group[at] == 'last-delivered-id' then
-          local ms, number = string.match(group[at + 1], '(%d+)-(%d+)')
-          before = ms .. '-' .. text(number + 1)
-        end
-      end
-    end
+    local ms, number = string.match(last_read(stream), '(%d+)-(%d+)')
+    before = ms .. '-' .. text(number + 1)
   end
   redis.call('XTRIM', stream, 'MINID', before)
   return before
@@ -148,6 +158,17 @@ local function dequeue_many(queue, entries)
     if string.match(entry, '%d+') - oldest > FAR_MS then far[#far + 1] = entry end
   end
   if far[1] then redis.call('XDEL', stream, unpack(far)) end
+end
+
+-- Limited kinds: the runs that take the slots of one, and the jobs that wait for a slot.
+local function slots_key(kind) return prefix .. 'slots:' .. kind end
+local function held_key(kind) return prefix .. 'held:' .. kind end
+
+-- The slot of a run that ends; where jobs wait for one, somebody is to look.
+local function free_slot(run_id, queue, kind)
+  if (kind or '') == '' then return end
+  redis.call('SREM', slots_key(kind), run_id)
+  if redis.call('EXISTS', held_key(kind)) == 1 then ring(string.match(queue, '^[^:]+')) end
 end
 
 -- Hold a job back until `due`; tell the timers if that is the earliest.

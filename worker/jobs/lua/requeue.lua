@@ -16,8 +16,9 @@ local function requeue(at)
   if job.err then return -1 end
   if job[1] ~= token or job[2] ~= 'running' then return 0 end
   local rev, attempt, followed = running_at(token, job[3]) + 1, job[5] - 1, job[6]
-  local queue, entry = place(job[4])
+  local queue, entry, limited = place(job[4])
   dequeue(queue, entry)
+  free_slot(run_id, queue, limited)
   if job[7] then
     conclude(run_id, job[5], followed, rev, 'cancelled', ttl_ms, {})
     return 1

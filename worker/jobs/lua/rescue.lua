@@ -13,8 +13,10 @@ if now - ARGV[3] > tonumber(ARGV[4]) then return 'late' end
 
 local function rescue(run_id, worker, lane)
   local job = read(run_id,
-    'status', 'worker', 'attempt', 'spec', 'token', 'progressed', 'cancel', 'followed')
+    'status', 'worker', 'attempt', 'spec', 'token', 'progressed', 'cancel', 'followed', 'entry')
   if job[1] ~= 'running' or job[2] ~= worker then return end
+  local queue, _, limited = place(job[9])
+  free_slot(run_id, queue, limited)
   local attempt, rev, followed = job[3], running_at(job[5], job[6]) + 1, job[8]
   local outcome = 'queued'
   if job[7] then outcome = 'cancelled'
