@@ -29,6 +29,14 @@ def id_at(at_ms: int, rest: bytes = bytes(10)) -> str:
     )
 
 
+def moment_ms(ulid: str) -> int:
+    """When a ULID was made."""
+    ms = 0
+    for character in ulid[:10]:
+        ms = ms * 32 + _ALPHABET.index(character)
+    return ms
+
+
 def is_id(text: str) -> bool:
     """Whether ``text`` has the form of a ULID."""
     return _ULID.fullmatch(text) is not None

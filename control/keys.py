@@ -204,6 +204,13 @@ INVENTORY = (
         "a job: what was asked for, its state, progress, checkpoint and result",
     ),
     Key(
+        JOBS + "unique:<digest>",
+        "string",
+        "until its job ends",
+        "worker.jobs",
+        "the run id of the one live job that has a unique key",
+    ),
+    Key(
         JOBS + "idem:<digest>",
         "hash",
         "result TTL",

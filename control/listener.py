@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -12,6 +12,13 @@ from aiohttp.typedefs import Handler
 from control.errors import DrawbridgeError
 
 _BACKLOG = 1024
+
+AtOnce = Callable[[web.BaseRequest], web.Response | None]
+Routed = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+AT_ONCE = web.AppKey[AtOnce]("at_once", object)  # type: ignore[arg-type]
+"""What an application may answer before a request is routed, from memory; ``None`` for all else.
+Such an answer meets no middleware and no signal. Once the end has begun nothing is."""
 
 
 class CannotListen(DrawbridgeError):
@@ -63,6 +70,8 @@ async def serving(
         shutdown_timeout=finish_s,
     )
     await runner.setup()
+    if (at_once := app.get(AT_ONCE)) and runner.server is not None:
+        runner.server.request_handler = under_way.unless(at_once, runner.server.request_handler)
     try:
         await web.SockSite(runner, listening, backlog=_BACKLOG).start()
         yield
@@ -98,6 +107,15 @@ class _UnderWay:
             self._open -= 1
             if self._open == 0:
                 self._none.set()
+
+    def unless(self, at_once: AtOnce, routed: Routed) -> Routed:
+        """``routed``, but for what is answered at once."""
+
+        async def handled(request: web.BaseRequest) -> web.StreamResponse:
+            answer = None if self._closing else at_once(request)
+            return await routed(request) if answer is None else answer
+
+        return handled
 
     async def say_goodbye(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Have clients open another connection, elsewhere, for their next request."""

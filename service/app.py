@@ -18,6 +18,7 @@ from control.health.probes import Probes
 from control.health.watchdog import Watchdog
 from control.jwt_tokens import JwtVerifier
 from control.lifespan import Lifespan
+from control.listener import AT_ONCE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
@@ -94,9 +95,11 @@ async def build(
         bypass=bypass, clock=clock,
     )  # fmt: skip
 
-    arrivals = middleware.Arrivals(traffic)
-    entrance = (arrivals.probes_first, arrivals.correlate, middleware.explain)
-    app = web.Application(middlewares=(*entrance, pages.passive_signals, bridge.check))
+    arrivals = middleware.Arrivals(traffic, probes)
+    app = web.Application(
+        middlewares=(arrivals.correlate, middleware.explain, pages.passive_signals, bridge.check)
+    )
+    app[AT_ONCE] = arrivals.at_once
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)

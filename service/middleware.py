@@ -1,7 +1,7 @@
 """What happens to every request: an id, a log line, headers, and errors as problems.
 
-From the outside in: :class:`Arrivals`, first for probes and then for all others, :func:`explain`,
-the gate (:mod:`service.gate`), then whoever guards the route (see :mod:`service.auth`), then the
+From the outside in: :class:`Arrivals`, where probes have their answer already, :func:`explain`, the
+gate (:mod:`service.gate`), then whoever guards the route (see :mod:`service.auth`), then the
 handler.
 """
 
@@ -11,8 +11,10 @@ import time
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from multidict import CIMultiDict
 
 from control import ids, logs
+from control.health.probes import HEADERS, Probes
 from service import problems
 from service.appkeys import PROBLEM, REQUEST_ID
 from service.traffic import Traffic, route_of
@@ -31,36 +33,42 @@ _PROBES = (
 )
 """Asked every second or so; a line for each good answer would bury the others."""
 
-_DIRECT = frozenset({"/health", "/health/", "/ready", "/ready/"})
-_SECURITY = {
+_READING = frozenset({"GET", "HEAD"})
+_POLICY = "Content-Security-Policy"
+_ALWAYS = CIMultiDict({
+    "Server": "drawbridge",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
-}
+    _POLICY: "default-src 'none'; frame-ancestors 'none'",
+})  # fmt: skip
 """On every answer; a page that needs more sets its own policy."""
+
+_OF_PROBES = CIMultiDict({**HEADERS, **_ALWAYS})
 
 
 class Arrivals:
     """Where every request comes in, and is counted in ``traffic`` when it has its answer."""
 
-    def __init__(self, traffic: Traffic) -> None:
+    def __init__(self, traffic: Traffic, probes: Probes) -> None:
         self._count = traffic.count
+        self._probes = {"/health": probes.living, "/ready": probes.standing}
+        self._probes |= {path + "/": probe for path, probe in self._probes.items()}
 
-    @web.middleware
-    async def probes_first(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer the plain probes past all that follows: they need nothing of it, and leave no
-        line. What changes in them is logged by the health engine, once.
+    def at_once(self, request: web.BaseRequest) -> web.Response | None:
+        """Answer the plain probes before all else: they need nothing of it, and leave no line.
+
+        What changes in them is logged by the health engine, once.
         """
-        resource = request.match_info.route.resource
-        if resource is None or resource.canonical not in _DIRECT or request.query_string:
-            return await handler(request)
+        probe = self._probes.get(request.raw_path)
+        if probe is None or request.method not in _READING or "Expect" in request.headers:
+            return None
         began = time.perf_counter()
-        request[REQUEST_ID] = _request_id(request)
-        response = await request.match_info.handler(request)
-        took_s = time.perf_counter() - began
-        self._count(resource.canonical, request.method, response.status, took_s)
+        status, body = probe()
+        response = web.Response(status=status, body=body, headers=_OF_PROBES)
+        response.headers["X-Request-ID"] = _request_id(request)
+        self._count(request.raw_path, request.method, status, time.perf_counter() - began)
         return response
 
     @web.middleware
@@ -108,14 +116,16 @@ def problem_of(request: web.Request, error: Exception) -> problems.Problem:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """The headers that every answer carries, event streams included."""
+    headers = response.headers
+    policy = headers.get(_POLICY)
+    headers.update(_ALWAYS)
+    if policy is not None:
+        headers[_POLICY] = policy
     if request_id := request.get(REQUEST_ID):
-        response.headers["X-Request-ID"] = request_id
-    response.headers["Server"] = "drawbridge"
-    for name, value in _SECURITY.items():
-        response.headers.setdefault(name, value)
+        headers["X-Request-ID"] = request_id
 
 
-def _request_id(request: web.Request) -> str:
+def _request_id(request: web.BaseRequest) -> str:
     headers = request.headers
     return ids.correlation_id(headers.get("X-Request-ID"), headers.get("X-Correlation-ID"))
 

@@ -38,6 +38,13 @@ _SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
     Access.JOBS: [{"token": []}, {}],
 }
+_REQUEST_ID = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "description": "1 to 128 printable characters, returned and logged, and carried with a job; "
+    "without it one is made. `X-Correlation-ID` is the same.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[ -~]+$"},
+}
 _HEADER = {"X-Request-ID": "the request's id: the one that came with it, or a new one"}
 
 
@@ -64,6 +71,7 @@ def document(routes: Iterable[Route], kinds: Kinds, open_paths: frozenset[str]) 
         "paths": paths,
         "components": {
             "schemas": schemas.components,
+            "parameters": {"request_id": _REQUEST_ID},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     })  # fmt: skip
@@ -126,7 +134,12 @@ def _operation(route: Route, schemas: _Schemas, *, gated: bool) -> dict[str, Any
         "tags": [route.tag],
         "summary": route.summary,
         "operationId": _operation_id(route),
-        "parameters": [*_path(route), *_query(route, schemas), *_headers(route)],
+        "parameters": [
+            *_path(route),
+            *_query(route, schemas),
+            *_headers(route),
+            {"$ref": "#/components/parameters/request_id"},
+        ],
         "responses": _responses(route, schemas, gated=gated),
         "security": _SECURITY.get(route.access, [{"token": []}]),
     }

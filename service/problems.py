@@ -16,7 +16,13 @@ from aiohttp import web
 
 from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
 from control.flags.errors import CommandTimedOut, NobodyListens
-from worker.jobs.errors import JobFinished, KeyReused, UnknownJob
+from worker.jobs.errors import (
+    JobFinished,
+    JobNotFailed,
+    KeyReused,
+    UniqueKeyTaken,
+    UnknownJob,
+)
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -113,6 +119,18 @@ VERSION_MISMATCH = ProblemType(
     "The flags have changed meanwhile",
     "The flags are no longer at the version that `If-Match` names; `document` is how they stand.",
 )
+NOT_FAILED = ProblemType(
+    "not-failed",
+    409,
+    "The job has not failed",
+    "Only a failed job can be run again. `job_status` says how it stands.",
+)
+UNIQUE_KEY_TAKEN = ProblemType(
+    "unique-key-taken",
+    409,
+    "Another job has this unique key",
+    "`run_id` is that job; once it has ended, this one can be run again.",
+)
 TOO_LARGE = ProblemType(
     "too-large",
     413,
@@ -195,7 +213,8 @@ TYPES: Mapping[str, ProblemType] = MappingProxyType({
     each.name: each
     for each in (
         MALFORMED, UNAUTHORISED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,
-        NOT_FINISHED, NO_RESULT, FINISHED, NOT_CONFIGURED, VERSION_MISMATCH, TOO_LARGE,
+        NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, NOT_CONFIGURED,
+        VERSION_MISMATCH, TOO_LARGE,
         UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, INTERNAL, UNAVAILABLE, BRIDGE_UP,
         CONTROL_STATE_STALE, NOBODY_LISTENS, COMMAND_TIMEOUT, ACKNOWLEDGEMENT_TIMEOUT, OTHER,
     )
@@ -300,6 +319,14 @@ def _job_finished(error: JobFinished) -> Problem:
     return Problem(FINISHED, str(error), {"job_status": str(error.status)})
 
 
+def _job_not_failed(error: JobNotFailed) -> Problem:
+    return Problem(NOT_FAILED, str(error), {"job_status": str(error.status)})
+
+
+def _unique_key_taken(error: UniqueKeyTaken) -> Problem:
+    return Problem(UNIQUE_KEY_TAKEN, str(error), {"run_id": error.holder})
+
+
 def _payload_broke(_error: web.RequestPayloadError) -> Problem:
     return Problem(MALFORMED, "The body ended before it was complete.")
 
@@ -328,6 +355,8 @@ _DOMAIN: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (InvalidInput, _invalid_input),
     (UnknownJob, _unknown_job),
     (JobFinished, _job_finished),
+    (JobNotFailed, _job_not_failed),
+    (UniqueKeyTaken, _unique_key_taken),
     (web.RequestPayloadError, _payload_broke),
     (web.HTTPException, _http),
 )

@@ -24,7 +24,6 @@ from service.handlers.jobs import (
     JobHandlers,
     JobList,
     JobView,
-    ListQuery,
     PeriodicList,
     schedules,
 )
@@ -52,12 +51,14 @@ _IDEMPOTENT = {
 _RESUME = {"Last-Event-ID": "the id of the last event that was seen; the stream goes on after it"}
 _ACCEPTED = MappingProxyType({
     202: Answer("Accepted", {JSON: Receipt}, {"Location": "where the job's record is"}),
-    200: Answer("The job that this Idempotency-Key made before", {JSON: Receipt}),
+    200: Answer("The job that this Idempotency-Key made before, or the live one that has the same "
+                "unique key", {JSON: Receipt}),
 })  # fmt: skip
 _ALL_ACCEPTED = MappingProxyType({
     202: Answer("Accepted, every one; their receipts are in the order of the jobs",
                 {JSON: Receipts}),
-    200: Answer("The jobs that this Idempotency-Key made before", {JSON: Receipts}),
+    200: Answer("None is new: an Idempotency-Key made them before, or live ones have their unique "
+                "keys", {JSON: Receipts}),
 })  # fmt: skip
 _STREAM = MappingProxyType({
     200: Answer("Events: `status`, `progress`, and `end` as the last one", {_SSE: Event}),
@@ -78,7 +79,12 @@ _SUBMIT = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED)
 _READ = (p.NOT_FOUND,)
 _RESULT = (p.NOT_FOUND, p.NOT_FINISHED, p.NO_RESULT, p.NOT_ACCEPTABLE)
 _CANCEL = (p.NOT_FOUND, p.FORBIDDEN, p.FINISHED)
+_AGAIN = (p.NOT_FOUND, p.FORBIDDEN, p.NOT_FAILED, p.UNIQUE_KEY_TAKEN)
 _EVENTS = (p.NOT_FOUND, p.INVALID)
+_RERUN = (
+    "It keeps its id, its payload and its terms, and has all its attempts anew. Failed jobs are "
+    "kept as long as results."
+)
 
 
 _ETAG = {"ETag": "the position of the flags: epoch.version"}
@@ -150,7 +156,7 @@ def _jobs(
     results = {200: Answer("What it returned", {JSON: result, "text/csv": Text})}
     return (
         Route("GET", root, family.list, jobs, tag, f"List {all_of_them}, newest first",
-              ok(JobList), query=ListQuery, refusals=(p.INVALID,)),
+              ok(JobList), query=family.query, refusals=(p.INVALID,)),
         Route("GET", job, family.record, jobs, tag, f"The record of {what}",
               ok(JobView), refusals=_READ),
         Route("GET", job + "/status", family.record, jobs, tag, f"The status of {what}",
@@ -161,6 +167,8 @@ def _jobs(
               _STREAM, query=EventsQuery, headers=_RESUME, refusals=_EVENTS),
         Route("DELETE", job, family.cancel, jobs, tag, f"Cancel {what}",
               ok(JobView, "Cancelled, or about to be", status=202), refusals=_CANCEL),
+        Route("POST", job + "/rerun", family.rerun, jobs, tag, f"Run {what} again that failed",
+              ok(JobView, "Queued again, under its own id", status=202), _RERUN, refusals=_AGAIN),
     )  # fmt: skip
 
 

@@ -27,6 +27,14 @@ MOST_AT_ONCE = 1_000
 
 _IN_A_THREAD_FROM = 64 << 10
 
+Unique = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        description="While a job of this kind with the same key has not ended, it is the answer.",
+    ),
+]
 RunAt = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 CallbackUrl = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
@@ -40,6 +48,7 @@ class Terms(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     timeout_s: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
     max_attempts: Annotated[int, Meta(ge=1, le=100)] | None = None
     callback_url: CallbackUrl | None = None
+    unique: Unique | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -107,7 +116,8 @@ def asked(caller: Caller, kind: Kind, payload: bytes, terms: Terms) -> Asked:
 
 
 async def submit(request: web.Request, family: JobHandlers, one: Asked) -> web.Response:
-    """Accept the job: 202, or 200 with the first job where the Idempotency-Key had made one."""
+    """Accept the job: 202, or 200 with the first job where the Idempotency-Key had made one or the
+    unique key has one that has not ended."""
     jobs, key = request.app[JOBS], inputs.idempotency_key(request)
     await request.app[CALLBACKS].require([one.spec.callback_url])
     digest = await off_loop(len(one.payload), lambda: _digest([one])) if key else ""
@@ -218,6 +228,7 @@ def _spec(caller: Caller, kind: Kind, terms: Terms) -> Spec:
         submitted_by=caller.name,
         traceparent=caller.traceparent,
         callback_url=terms.callback_url,
+        unique=terms.unique,
     )
 
 
@@ -226,8 +237,10 @@ def _digest(submissions: Sequence[Asked]) -> str:
     digest = hashlib.sha256()
     for one in submissions:
         terms = one.terms
-        stated = [terms.priority, terms.run_at, terms.timeout_s, terms.max_attempts]
-        stated += [terms.callback_url] if terms.callback_url else []
+        stated = [
+            terms.priority, terms.run_at, terms.timeout_s, terms.max_attempts, terms.unique,
+            terms.callback_url,
+        ]  # fmt: skip
         digest.update(hashlib.sha256(one.payload).digest())
         digest.update(msgspec.json.encode(stated))
     return digest.hexdigest()

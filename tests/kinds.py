@@ -40,6 +40,16 @@ async def single(context: Any, payload: Any) -> Any:
     return await wait(context, payload)
 
 
+@job("parent", retry_on=(Flaky,))
+async def parent(context: Any, payload: Any) -> Any:
+    """Submit two jobs, one of them under a key; fail the first time."""
+    kept = await context.submit("echo", {"child": "kept"}, key="kept", priority="high")
+    await context.submit("echo", {"child": "repeated"})
+    if context.attempt == 1:
+        raise Flaky("after the children were made")
+    return kept
+
+
 @job("flaky", retry_on=(Flaky,))
 async def flaky(context: Any, payload: Any) -> Any:
     """Fail until the attempt that the payload names."""

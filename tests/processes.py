@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 Line = dict[str, Any]
-START_S = 20.0
+START_S = 60.0
 
 
 class Replica:

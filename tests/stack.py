@@ -15,12 +15,13 @@ from typing import Any, Self
 import psutil
 
 ROOT = Path(__file__).parents[1]
-START_S = 60.0
+# Generous, because they cost nothing where all is well: a machine may be several times slower.
+START_S, END_S, SO_S = 120.0, 100.0, 60.0
 
 _STORE_VARIABLES = ("REDIS_URL", "DATABASE_URL", "NEO4J_URI", "NEO4J_USER", "NEO4J_PASSWORD")
 
 
-async def wait_until(condition: Callable[[], Any], deadline_s: float = 30.0) -> Any:
+async def wait_until(condition: Callable[[], Any], deadline_s: float = SO_S) -> Any:
     """Ask ``condition``, plain or async, until it gives something true, and return that.
 
     Raises :class:`AssertionError` after ``deadline_s``.
@@ -37,7 +38,7 @@ async def wait_until(condition: Callable[[], Any], deadline_s: float = 30.0) -> 
 
 
 async def wait_for(
-    ask: Callable[[], Awaitable[Any]], expected: object, deadline_s: float = 30.0
+    ask: Callable[[], Awaitable[Any]], expected: object, deadline_s: float = SO_S
 ) -> None:
     """Ask until the answer is ``expected``. Raises :class:`AssertionError` after the deadline."""
 
@@ -58,7 +59,7 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 
 async def drawbridge(
-    *arguments: str, environ: Mapping[str, str] | None = None, deadline_s: float = 60.0
+    *arguments: str, environ: Mapping[str, str] | None = None, deadline_s: float = START_S
 ) -> tuple[int, str, str]:
     """Run a `drawbridge` command to its end: exit status, stdout, stderr."""
     process = await asyncio.create_subprocess_exec(
@@ -187,13 +188,13 @@ class Stack:
         assert pid is not None
         return pid
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM, deadline_s: float = 40.0) -> int:
+    async def stop(self, number: signal.Signals = signal.SIGTERM, deadline_s: float = END_S) -> int:
         """Send it a signal and wait for its end; its exit status."""
         if self.process.returncode is None:
             self.process.send_signal(number)
         return await self.ended(deadline_s)
 
-    async def ended(self, deadline_s: float = 40.0) -> int:
+    async def ended(self, deadline_s: float = END_S) -> int:
         """Wait for its end; its exit status."""
         try:
             rest, _ = await asyncio.wait_for(self.process.communicate(), deadline_s)
@@ -205,7 +206,7 @@ class Stack:
         return await self.process.wait()
 
 
-async def all_gone(processes: list[psutil.Process], deadline_s: float = 10.0) -> None:
+async def all_gone(processes: list[psutil.Process], deadline_s: float = SO_S) -> None:
     """Wait until none of ``processes`` runs."""
     await wait_until(lambda: not [p for p in processes if _runs(p)], deadline_s)
 

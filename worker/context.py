@@ -1,7 +1,8 @@
 """What the function of an asynchronous kind gets beside its payload."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
@@ -12,6 +13,21 @@ from worker.resources import Resource
 
 T = TypeVar("T")
 _NONE: Mapping[Any, Any] = MappingProxyType({})
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job that another one submits is to be run; for the rest its kind says."""
+
+    key: str | None = None
+    unique: str | None = None
+    priority: str | int = "normal"
+    run_at: datetime | None = None
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+
+
+Submit = Callable[[str, Any, Terms], Awaitable[str]]
+"""Submits a job of a kind with a payload; its run id."""
 
 
 class JobContext:
@@ -33,6 +49,7 @@ class JobContext:
         log: Logger,
         on_progress: Callable[[dict[str, Any]], None],
         on_checkpoint: Callable[[bytes], None],
+        submit: Submit,
         resources: Mapping[Any, Any] = _NONE,
     ) -> None:
         self.run_id = run_id
@@ -49,6 +66,7 @@ class JobContext:
         """``cancelled``, ``timeout`` or ``drain``, once the job is to stop."""
         self._on_progress = on_progress
         self._on_checkpoint = on_checkpoint
+        self._submit = submit
         self._resources = resources
 
     @property
@@ -63,6 +81,19 @@ class JobContext:
     def checkpoint(self, value: Any) -> None:
         """Keep ``value`` (anything JSON can hold) for the next attempt, should this one not end."""
         self._on_checkpoint(msgspec.json.encode(value))
+
+    async def submit(self, kind: str, payload: Any = None, **terms: Any) -> str:
+        """Submit another job; its run id. It names this one as its ``parent`` and belongs to the
+        same request.
+
+        ``terms`` are those of a submission: ``priority``, ``run_at`` (a datetime), ``timeout_s``,
+        ``max_attempts``, ``unique``; and ``key``: a further attempt of this job that submits the
+        same payload under the same key gets the job that it made before, not a second one.
+
+        Raises :class:`control.errors.InvalidInput` for what the API would refuse. What may pass
+        (the bridge is up, Redis is away) may end the function: the job is tried again.
+        """
+        return await self._submit(kind, payload, Terms(**terms))
 
     def hand_back(self) -> NoReturn:
         """End here while draining: the job runs again from its checkpoint, on another worker or

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from control import logs
 from worker.backoff import retry_delay_s
+from worker.children import Children
 from worker.cpu.process import Ended
 from worker.jobs.job import Claim, JobError, JobState, Outcome
 from worker.jobs.kinds import Kind, Kinds
@@ -120,7 +121,13 @@ class Executor:
                     claim, self._modules, self._memory, running.reporter, self._log
                 )
             else:
-                running.run = TaskRun(claim, kind, running.reporter, self._log)
+                running.run = TaskRun(
+                    claim,
+                    kind,
+                    running.reporter,
+                    self._log,
+                    Children(self._jobs, self._kinds, claim),
+                )
         except Exception as error:
             self._end(running, self._internal(running, error))
             return

@@ -8,9 +8,9 @@ import msgspec
 from structlog.contextvars import bind_contextvars
 
 from control import cancelling
-from control.errors import InvalidInput
+from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
 from control.logs import Logger
-from worker.context import JobContext
+from worker.context import JobContext, Submit
 from worker.cpu.process import CpuProcess, Ended
 from worker.jobs.job import Claim, JobError
 from worker.jobs.kinds import Kind
@@ -18,6 +18,8 @@ from worker.reporter import Reporter
 
 _MESSAGE_LENGTH = 500
 _LONGEST_WAIT_S = 366 * 86_400
+_PASSING = (BridgeUp, ControlStateStale, StoreUnavailable)
+"""What a submission may raise through no fault of the job."""
 _STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
 _encode = msgspec.json.Encoder().encode
 
@@ -86,7 +88,9 @@ class TaskRun:
 
     task: asyncio.Task[Ended] | None = None
 
-    def __init__(self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger) -> None:
+    def __init__(
+        self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger, submit: Submit
+    ) -> None:
         self._claim = claim
         self._kind = kind
         self._log = log
@@ -102,6 +106,7 @@ class TaskRun:
             resources=kind.resources,
             on_progress=reporter.on_progress,
             on_checkpoint=reporter.on_checkpoint,
+            submit=submit,
         )
 
     async def run(self) -> Ended:
@@ -134,7 +139,7 @@ class TaskRun:
             self._log.warning("job raised", exc_info=error)
         lines = str(error).splitlines() or [""]
         told = JobError(type(error).__name__, lines[0][:_MESSAGE_LENGTH])
-        retryable = isinstance(error, self._kind.retry_on)
+        retryable = isinstance(error, (*self._kind.retry_on, *_PASSING))
         return Ended(None, told, retryable=retryable, retry_in_s=_stated_wait_s(error))
 
 

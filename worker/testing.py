@@ -22,6 +22,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from control.ids import new_id
+from worker.context import Terms
 from worker.cpu.context import Context
 from worker.cpu.frames import FrameType, LogLine
 from worker.cpu.process import CpuProcess, Ended
@@ -52,6 +53,9 @@ class KindRun:
 
     checkpoint: Any = None
     """The newest checkpoint."""
+
+    submitted: list[tuple[str, Any]] = field(default_factory=list)
+    """Kind and payload of every job that it submitted, in order; none of them runs."""
 
     logs: list[EventDict] = field(default_factory=list)
     """The lines that it wrote with ``context.log``; ``event`` and ``log_level`` are among the keys.
@@ -103,7 +107,7 @@ async def run_kind(
 
 
 async def _on_the_loop(kind: Kind, claim: Claim, recorder: "_Recorder") -> Ended:
-    run = TaskRun(claim, kind, recorder, recorder.log)
+    run = TaskRun(claim, kind, recorder, recorder.log, recorder.submit)
     run.task = asyncio.create_task(run.run())
     recorder.begin(run.cancel, run.kill)
     return await recorder.end(run.task)
@@ -197,6 +201,12 @@ class _Recorder(Reporter):
     def on_checkpoint(self, checkpoint: bytes) -> None:
         self.seen.checkpoint = msgspec.json.decode(checkpoint)
         self._look()
+
+    async def submit(self, kind: str, payload: Any, terms: Terms) -> str:
+        """A child that is only written down."""
+        seen = msgspec.json.decode(msgspec.json.encode(payload))
+        self.seen.submitted.append((kind, seen))
+        return new_id()
 
     def on_frame(self, kind: FrameType, body: bytes) -> None:
         """Something that a CPU-bound function says, from whichever thread."""

@@ -134,6 +134,21 @@ class Api:
         """Cancel a job; its record."""
         return await self.ask("DELETE", f"/jobs/{run_id}")
 
+    async def rerun(self, run_id: str) -> dict[str, Any]:
+        """Run a failed job again; its record."""
+        return await self.ask("POST", f"/jobs/{run_id}/rerun")
+
+    async def failed_jobs(self, kind: str | None = None) -> AsyncIterator[str]:
+        """The run ids of all jobs that failed, or of those of one kind; newest first."""
+        query = {"status": "failed", "limit": "200"} | ({"kind": kind} if kind else {})
+        while True:
+            page = await self.jobs(query)
+            for job in page["jobs"]:
+                yield job["run_id"]
+            if page["cursor"] is None:
+                return
+            query["cursor"] = page["cursor"]
+
     async def result(self, run_id: str, *, patience_s: float = 0) -> dict[str, Any]:
         """What a job returned."""
         return await self.ask("GET", f"/jobs/{run_id}/result", patience_s=patience_s)

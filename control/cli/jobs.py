@@ -1,9 +1,9 @@
-"""`drawbridge jobs`: submit, list, show and cancel."""
+"""`drawbridge jobs`: submit, list, show, cancel and run again."""
 
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from control import cancelling
 from control.cli import follow as following
-from control.cli.api_client import PATIENCE_S, Api
+from control.cli.api_client import PATIENCE_S, Api, Refused
 from control.cli.times import span
 from control.running import load_config
 
@@ -25,7 +25,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one line of 
 
 @click.group
 def jobs() -> None:
-    """Submit, list, show and cancel jobs. Exit status: 0 done, 1 refused, 2 usage."""
+    """Submit, list, show, cancel and rerun jobs. Exit status: 0 done, 1 refused, 2 usage."""
 
 
 def _payload(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
@@ -52,6 +52,9 @@ def _payload(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 @click.option("--timeout", type=float, metavar="S", help="Seconds after which it fails.")
 @click.option("--max-attempts", type=int, metavar="N", help="How often it may run at most.")
 @click.option("--callback-url", metavar="URL", help="Is told, signed, how it ended.")
+@click.option(
+    "--unique", metavar="TEXT", help="While a job with this key has not ended, it is the answer."
+)
 @click.option("--key", metavar="TEXT", help="Idempotency-Key: sent again, it is the same job.")
 @_json
 @_api
@@ -93,16 +96,19 @@ def submit(
 
 @jobs.command("list")
 @click.option("--status", type=click.Choice(_STATES), help="Only jobs in this state.")
+@click.option("--dead", is_flag=True, help="Only jobs that failed: --status failed.")
+@click.option("--kind", help="Only jobs of this kind.")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @click.option("--cursor", help="Go on after the page that gave this cursor.")
 @_json
 @_api
 def list_jobs(
-    status: str | None, limit: int, cursor: str | None, as_json: bool, api: str | None
+    *, dead: bool, limit: int, as_json: bool, api: str | None, **only: str | None
 ) -> None:
     """List jobs, newest first."""
-    query = {"limit": str(limit)}
-    query |= {name: value for name, value in (("status", status), ("cursor", cursor)) if value}
+    if dead:
+        only["status"] = "failed"
+    query = {"limit": str(limit)} | {name: value for name, value in only.items() if value}
     page = _ask(api, lambda client: client.jobs(query))
     if as_json:
         click.echo(json.dumps(page))
@@ -164,6 +170,48 @@ def cancel(run_id: str, as_json: bool, api: str | None) -> None:
     """Cancel a job: at once if it waits, within a second if it runs."""
     record = _ask(api, lambda client: client.cancel(run_id))
     click.echo(json.dumps(record) if as_json else f"{run_id} {record['status']}")
+
+
+@jobs.command
+@click.argument("run_ids", metavar="RUN_ID…", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every job that failed, of --kind if given.")
+@click.option("--kind", help="With --all: only jobs of this kind.")
+@_json
+@_api
+def rerun(
+    run_ids: tuple[str, ...], *, every: bool, kind: str | None, as_json: bool, api: str | None
+) -> None:
+    """Run failed jobs again, each under its own id and with all its attempts anew.
+
+    The exit status is 1 where one of them could not be.
+    """
+    if bool(run_ids) is every or (kind and not every):
+        raise click.UsageError("name jobs, or give --all, which --kind may narrow")
+    done, refused = _ask(api, lambda client: _rerun(client, run_ids, kind))
+    if as_json:
+        click.echo(json.dumps({"rerun": done, "refused": refused}))
+    else:
+        for run_id in done:
+            click.echo(f"{run_id} queued")
+        for each in refused:
+            click.echo(f"{each['run_id']} {each['detail']}", err=True)
+    raise SystemExit(1 if refused else 0)
+
+
+async def _rerun(
+    client: Api, named: Sequence[str], kind: str | None
+) -> tuple[list[str], list[dict[str, str]]]:
+    """Rerun those that are named, or all that failed: which were, and which were refused."""
+    run_ids = list(named) or [run_id async for run_id in client.failed_jobs(kind)]
+    done, refused = [], []
+    for run_id in run_ids:
+        try:
+            done.append((await client.rerun(run_id))["run_id"])
+        except Refused as error:
+            if error.status >= 500:
+                raise
+            refused.append({"run_id": run_id, "detail": str(error)})
+    return done, refused
 
 
 def _ask(api: str | None, question: Callable[[Api], Awaitable[T]]) -> T:

@@ -16,7 +16,8 @@ from control.health.engine import Engine
 from control.health.report import report
 
 _NO = frozenset({"no", "false", "0", "off"})
-_HEADERS = {"Cache-Control": "no-store", "Content-Type": "application/json"}
+HEADERS = {"Cache-Control": "no-store", "Content-Type": "application/json"}
+"""Of every answer to a probe."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class _Answer:
 
     def response(self) -> web.Response:
         """The answer, for one caller."""
-        return web.Response(status=self.status, body=self.body, headers=_HEADERS)
+        return web.Response(status=self.status, body=self.body, headers=HEADERS)
 
 
 class Probes:
@@ -73,6 +74,15 @@ class Probes:
         answer = self._current()
         return answer.status is HTTPStatus.OK, answer.words
 
+    def living(self) -> tuple[int, bytes]:
+        """What ``/health`` answers: status and body."""
+        return 200, self.alive()
+
+    def standing(self) -> tuple[int, bytes]:
+        """What a plain ``/ready`` answers: status and body."""
+        answer = self._current()
+        return int(answer.status), answer.body
+
     def alive(self) -> bytes:
         """The body of ``/health``. May be called from another thread."""
         body = {
@@ -85,7 +95,7 @@ class Probes:
 
     async def health(self, _request: web.Request) -> web.Response:
         """Liveness: 200 as long as this process serves, whatever its dependencies do."""
-        return web.Response(body=self.alive(), headers=_HEADERS)
+        return web.Response(body=self.alive(), headers=HEADERS)
 
     async def ready(self, request: web.Request) -> web.Response:
         """Readiness: 200, or 503 while a required dependency is down and from SIGTERM on.
@@ -113,7 +123,7 @@ class Probes:
         well = result.state_at(now) is State.OK
         status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
         body = {"status": "ready", **told} if well else _refusal(told)
-        return web.Response(status=status, body=msgspec.json.encode(body), headers=_HEADERS)
+        return web.Response(status=status, body=msgspec.json.encode(body), headers=HEADERS)
 
     def _current(self) -> _Answer:
         answer = self._answer

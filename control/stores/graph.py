@@ -10,20 +10,23 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from neo4j import AsyncDriver, AsyncGraphDatabase, AsyncSession, RoutingControl
-from neo4j.exceptions import (
-    AuthError,
-    ConfigurationError,
-    ConnectionAcquisitionTimeoutError,
-    DriverError,
-    Neo4jError,
-    ServiceUnavailable,
-    SessionExpired,
-    TransientError,
-)
-
 from control.config import GraphSection
 from control.errors import ConfigError, StoreUnavailable
+from control.imports import without
+
+# The driver loads these to take their values as parameters, which nobody here gives it.
+with without("numpy", "pandas", "pyarrow"):
+    from neo4j import AsyncDriver, AsyncGraphDatabase, AsyncSession, RoutingControl
+    from neo4j.exceptions import (
+        AuthError,
+        ConfigurationError,
+        ConnectionAcquisitionTimeoutError,
+        DriverError,
+        Neo4jError,
+        ServiceUnavailable,
+        SessionExpired,
+        TransientError,
+    )
 
 ACQUIRE_S = 3.0
 RETRY_S = 5.0

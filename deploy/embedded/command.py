@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from control import running
+from control import cancelling, running
 from control.config import Config, load
 from control.errors import DrawbridgeError
 from deploy.embedded import sample, screen
@@ -121,9 +121,7 @@ class Interruptions:
             if doing.done():
                 doing.result()
         finally:
-            for task in (doing, waiting):
-                task.cancel()
-            await asyncio.gather(doing, waiting, return_exceptions=True)
+            await cancelling.end(doing, waiting)
         return not self.stop.is_set()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from control import cancelling
 from control.config import Config
 from control.errors import DrawbridgeError
 from control.listener import CannotListen, listening_socket
@@ -139,9 +140,7 @@ class Stack:
     async def stop(self, hurry: asyncio.Event) -> None:
         """End every child: services and workers first, then the stores. ``hurry``, once set,
         does not let running jobs finish."""
-        for task in self._keeping:
-            task.cancel()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await cancelling.end(*self._keeping)
         self._close_listeners()
         await asyncio.gather(*(keeper.stop(hurry) for keeper in self._processes))
         await self._stores.stop()

@@ -58,6 +58,13 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cursor: str | None = None
 
 
+class KindsQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
+    """The same among jobs of every kind; ``parent``: those that this job submitted."""
+
+    kind: str | None = None
+    parent: str | None = None
+
+
 class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where to go on; for clients that cannot send the header ``Last-Event-ID``."""
 
@@ -71,14 +78,18 @@ class JobHandlers:
     path: str
     kind: str | None = None
 
+    @property
+    def query(self) -> type[ListQuery]:
+        """What a listing may be asked for."""
+        return KindsQuery if self.kind is None else ListQuery
+
     async def list(self, request: web.Request) -> web.Response:
         """A page of jobs, newest first."""
-        query = inputs.query(request, ListQuery)
-        kinds = None if self.kind is None else [self.kind]
+        query = inputs.query(request, self.query)
+        only = msgspec.structs.asdict(query)
+        kind = only.pop("kind", self.kind)
         async with deadline.redis():
-            page = await request.app[JOBS].list_jobs(
-                kinds=kinds, status=query.status, limit=query.limit, cursor=query.cursor
-            )
+            page = await request.app[JOBS].list_jobs(kinds=None if kind is None else [kind], **only)
         return answer(JobList([self.view(record) for record in page.jobs], page.cursor))
 
     async def record(self, request: web.Request) -> web.Response:
@@ -131,6 +142,15 @@ class JobHandlers:
             record = await self.find(request)
             auth.require_owner(request, record)
             await request.app[JOBS].cancel_job(record.run_id)
+            record = await self.find(request)
+        return answer(self.view(record), status=202)
+
+    async def rerun(self, request: web.Request) -> web.Response:
+        """Queue the job again, if it failed."""
+        async with deadline.redis():
+            record = await self.find(request)
+            auth.require_owner(request, record)
+            await request.app[JOBS].rerun_job(record.run_id)
             record = await self.find(request)
         return answer(self.view(record), status=202)
 

@@ -80,8 +80,11 @@ def _kind(request: web.Request) -> Kind:
 def _asked(caller: Caller, kind: Kind, data: bytes) -> Asked:
     """The submission that ``data`` is. Raises Problem 400 and InvalidInput naming the field."""
     terms = body.json(data, form(kind))
+    given = cast(Any, terms).payload
     try:
-        payload = kind.packed(cast(Any, terms).payload)
+        payload = kind.packed(given)
+        if terms.unique is None and kind.unique is not None:
+            terms.unique = kind.unique(given)
     except InvalidInput as error:
         raise inputs.below(error, "payload") from None
     return submission.asked(caller, kind, payload, terms)

@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from redis.asyncio import Redis
 from deploy.embedded import sample, screen
 from tests.conftest import LiveStores
 from tests.models.hard import market_split
-from tests.stack import Stack, all_gone, clean_environment, drawbridge, wait_until
+from tests.stack import END_S, START_S, Stack, all_gone, clean_environment, drawbridge, wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 STORES = ("redis", "postgres", "graph")
 OPTIMUM = 158.0
@@ -53,8 +54,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """One stack for the tests that leave it as they found it."""
-    async with Stack(tmp_path_factory.mktemp("up") / "data") as running:
+    async with Stack(tmp_path_factory.mktemp("up") / "data", "--sample") as running:
         yield running
+
+
+@pytest.fixture
+def outside(stores: LiveStores, redis: Redis, database_url: str) -> dict[str, str]:
+    """Stores that run already, for tests of what `up` does beside its stores. Redis is empty."""
+    return {**stores.environment, "DATABASE_URL": database_url}
 
 
 async def status(url: str) -> int:
@@ -203,34 +210,42 @@ async def test_each_death_is_told(stack: Stack) -> None:
 # -- how it ends
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_a_signal_leaves_no_child_and_the_next_start_finds_the_data(
-    tmp_path: Path, number: signal.Signals
+async def test_however_it_ends_no_child_stays_and_the_next_start_finds_the_data(
+    tmp_path: Path,
 ) -> None:
     folder = tmp_path / "data"
     async with Stack(folder, "--services", "2", "--workers", "2") as first:
         assert len(set(first.line["services"] + first.line["workers"])) == 4
         await put(first.line, 41)
-        children = first.descendants()
-        assert len(children) >= 7
-        assert await first.stop(number) == 0
-        await all_gone(children, 0)
-    assert not (folder / "stack.json").exists()
-    async with Stack(folder) as second:
-        assert await kept(second.line) == [41] * 3
+        assert len(first.descendants()) >= 7
+        await ends_at(first, signal.SIGINT)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
+        async with started_again(folder, first) as again:
+            await ends_at(again, number)
+    async with started_again(folder, first) as again:  # the note of the killed one fools nobody
+        frozen = again.pid_of("redis")
+        assert frozen is not None
+        os.kill(frozen, signal.SIGSTOP)
+        await ends_at(again, signal.SIGTERM)
+
+
+@asynccontextmanager
+async def started_again(folder: Path, first: Stack) -> AsyncIterator[Stack]:
+    """A stack on the data and secrets of ``first``, and on its addresses."""
+    async with Stack(folder) as again:
+        assert await kept(again.line) == [41] * 3
         for same in ("admin_token", "redis_url", "database_url", "neo4j_password"):
-            assert second.line[same] == first.line[same]
+            assert again.line[same] == first.line[same]
+        yield again
 
 
-async def test_kill_9_of_it_leaves_no_child_and_loses_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    async with Stack(folder) as first:
-        await put(first.line, 42)
-        children = first.descendants()
-        assert await first.stop(signal.SIGKILL) == -signal.SIGKILL
-        await all_gone(children)
-    async with Stack(folder) as second:  # and the note it left behind fools nobody
-        assert await kept(second.line) == [42] * 3
+async def ends_at(stack: Stack, number: signal.Signals) -> None:
+    """Send it the signal, and look for what it leaves behind."""
+    children = stack.descendants()
+    killed = number is signal.SIGKILL
+    assert await stack.stop(number) == (-number if killed else 0)
+    await all_gone(children, 10 if killed else 0)
+    assert (stack.folder / "stack.json").exists() is killed
 
 
 @pytest.mark.parametrize("when", ["redis serves", "postgres serves", "graph serves"])
@@ -245,18 +260,8 @@ async def test_a_signal_while_it_starts_leaves_no_child(tmp_path: Path, when: st
     assert "Traceback" not in stack.said
 
 
-async def test_a_frozen_child_is_ended_too(tmp_path: Path) -> None:
-    async with Stack(tmp_path / "data") as stack:
-        children = stack.descendants()
-        frozen = stack.pid_of("redis")
-        assert frozen is not None
-        os.kill(frozen, signal.SIGSTOP)
-        assert await stack.stop(signal.SIGTERM) == 0
-        await all_gone(children, 0)
-
-
 async def test_a_second_signal_hands_a_running_job_back_and_the_next_start_runs_it(
-    tmp_path: Path,
+    tmp_path: Path, outside: dict[str, str]
 ) -> None:
     folder = tmp_path / "data"
 
@@ -268,7 +273,7 @@ async def test_a_second_signal_hands_a_running_job_back_and_the_next_start_runs_
     async def is_running() -> bool:
         return await state() == "running"
 
-    async with Stack(folder) as stack:
+    async with Stack(folder, environ=outside) as stack:
         body, headers = market_split(), {"Content-Type": sample.CONTENT_TYPE}
         async with (
             aiohttp.ClientSession(stack.api) as session,
@@ -281,30 +286,34 @@ async def test_a_second_signal_hands_a_running_job_back_and_the_next_start_runs_
         await wait_until(lambda: "stopping" in stack.said)
         assert await stack.stop(signal.SIGINT) == 0
         await all_gone(children, 1)
-    async with Stack(folder) as stack:
+    async with Stack(folder, environ=outside) as stack:
         await wait_until(is_running)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to leave root")
-async def test_postgres_runs_as_nobody_where_user_namespaces_are_refused(tmp_path: Path) -> None:
+async def test_postgres_runs_as_nobody_where_user_namespaces_are_refused(
+    tmp_path: Path, outside: dict[str, str]
+) -> None:
     folder = tmp_path / "data"
+    graph = {name: value for name, value in outside.items() if name.startswith("NEO4J")}
+    alone = ("--services", "0", "--workers", "0")
     for _ in range(2):  # the second start finds the data of the first
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", WITHOUT_NAMESPACES, sys.executable),
-            *("-m", "control.cli", "up", "--json", "--port", "0", "--data-dir", str(folder)),
+            *(sys.executable, "-c", WITHOUT_NAMESPACES, sys.executable, "-m", "control.cli"),
+            *("up", "--json", "--port", "0", "--data-dir", str(folder), *alone),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env=clean_environment(),
+            env=clean_environment(**graph),
         )
         assert process.stdout is not None
         try:
-            line = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+            line = json.loads(await asyncio.wait_for(process.stdout.readline(), START_S))
             assert psutil.Process(line["pids"]["postgres"]).username() == "nobody"
             assert psutil.Process(line["pids"]["redis"]).username() == "root"
         finally:
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), 40) == 0
-    async with Stack(folder) as again:  # and so does one where they are allowed
+            assert await asyncio.wait_for(process.wait(), END_S) == 0
+    async with Stack(folder, *alone, environ=graph) as again:  # and so does one that may
         assert psutil.Process(again.pid_of("postgres")).username() == "root"
 
 
@@ -312,23 +321,26 @@ async def test_postgres_runs_as_nobody_where_user_namespaces_are_refused(tmp_pat
 
 
 async def test_given_urls_replace_the_embedded_servers(
-    tmp_path: Path, stores: LiveStores, database_url: str
+    tmp_path: Path, outside: dict[str, str]
 ) -> None:
-    given = {**stores.environment, "DATABASE_URL": database_url}
-    async with Stack(tmp_path / "data", environ=given) as stack:
+    async with Stack(tmp_path / "data", environ=outside) as stack:
         assert [stack.line["pids"][name] for name in STORES] == [None] * 3
-        assert stack.line["redis_url"] == given["REDIS_URL"]
-        assert stack.line["database_url"] == database_url
-        assert stack.line["neo4j_uri"] == given["NEO4J_URI"]
+        assert stack.line["redis_url"] == outside["REDIS_URL"]
+        assert stack.line["database_url"] == outside["DATABASE_URL"]
+        assert stack.line["neo4j_uri"] == outside["NEO4J_URI"]
         assert await status(stack.api + "/ready") == 200
 
 
-async def test_an_installed_redis_server_is_used_when_told(tmp_path: Path) -> None:
+async def test_an_installed_redis_server_is_used_when_told(
+    tmp_path: Path, outside: dict[str, str]
+) -> None:
     from deploy.embedded.redis_server import wheel_program
 
     mine = tmp_path / "redis-server"
     mine.symlink_to(wheel_program())
-    async with Stack(tmp_path / "data", "--redis-server", str(mine)) as stack:
+    others = {name: value for name, value in outside.items() if name != "REDIS_URL"}
+    options = ("--redis-server", str(mine), "--services", "0", "--workers", "0")
+    async with Stack(tmp_path / "data", *options, environ=others) as stack:
         pid = stack.pid_of("redis")
         assert psutil.Process(pid).cmdline()[0].startswith(str(mine))
 
@@ -360,11 +372,10 @@ def test_the_sample_models_optimum_by_trying_everything() -> None:
     assert best == OPTIMUM
 
 
-async def test_it_solves_the_sample_model_and_goes_on_serving(tmp_path: Path) -> None:
-    async with Stack(tmp_path / "data", "--sample") as stack:
-        await wait_until(lambda: "the sample model is solved" in stack.said, 60)
-        assert f"optimum {OPTIMUM:g}" in stack.said
-        assert await status(stack.api + "/ready") == 200
+async def test_it_solves_the_sample_model_and_goes_on_serving(stack: Stack) -> None:
+    await wait_until(lambda: "the sample model is solved" in stack.said, START_S)
+    assert f"optimum {OPTIMUM:g}" in stack.said
+    assert await status(stack.api + "/ready") == 200
 
 
 async def test_the_printed_curl_works_when_pasted(stack: Stack) -> None:
@@ -376,18 +387,20 @@ async def test_the_printed_curl_works_when_pasted(stack: Stack) -> None:
         assert json.loads(out)["run_id"]
 
 
-async def test_for_people_it_prints_where_things_are_and_what_to_do(tmp_path: Path) -> None:
+async def test_for_people_it_prints_where_things_are_and_what_to_do(
+    tmp_path: Path, outside: dict[str, str]
+) -> None:
     folder = tmp_path / "data"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "control.cli", "up", "--port", "0", "--data-dir", str(folder)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env=clean_environment(),
+        env=clean_environment(**outside),
     )
     assert process.stdout is not None
     try:
-        text = await asyncio.wait_for(process.stdout.readuntil(b"Stop with Ctrl-C"), 60)
+        text = await asyncio.wait_for(process.stdout.readuntil(b"Stop with Ctrl-C"), START_S)
         said = text.decode()
         note = json.loads((folder / "stack.json").read_text())
         for fact in (*note["services"], *note["workers"], note["admin_token"], str(folder)):
@@ -397,4 +410,4 @@ async def test_for_people_it_prints_where_things_are_and_what_to_do(tmp_path: Pa
         assert "\x1b" not in said
     finally:
         process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), 40) == 0
+        assert await asyncio.wait_for(process.wait(), END_S) == 0

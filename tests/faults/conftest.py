@@ -14,7 +14,7 @@ from control import keys
 from control.ids import new_id
 from tests.conftest import LiveStores
 from tests.processes import Replica, replica
-from tests.stack import wait_until
+from tests.stack import SO_S, wait_until
 from worker.jobs import kinds
 from worker.jobs.job import JobEvent, JobRecord, NewJob, Spec
 from worker.jobs.manager import JobStateManager
@@ -77,7 +77,7 @@ class Jobs:
         told: str = await wait_until(found)
         return told
 
-    async def event(self, run_id: str, kind: str, deadline_s: float = 20.0) -> None:
+    async def event(self, run_id: str, kind: str, deadline_s: float = SO_S) -> None:
         """Wait for an event of a job: status, progress or end."""
         async with asyncio.timeout(deadline_s), self._redis.pubsub() as listening:
             await listening.subscribe(keys.events_channel(run_id))
@@ -89,7 +89,7 @@ class Jobs:
         """Every status since a job's submission, if Redis was not restarted meanwhile."""
         await self._listening.ping("now")
         while True:
-            message = await self._listening.get_message(timeout=5)
+            message = await self._listening.get_message(timeout=SO_S)
             assert message is not None
             if message["type"] == "pong":
                 break
@@ -102,7 +102,7 @@ class Jobs:
 async def jobs(redis: Redis) -> AsyncIterator[Jobs]:
     async with redis.pubsub() as listening:
         await listening.psubscribe(keys.events_channel("*"))
-        await listening.get_message(timeout=5)
+        await listening.get_message(timeout=SO_S)
         yield Jobs(redis, listening)
 
 

@@ -14,13 +14,13 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from control import ids, keys, migrations
+from control import cancelling, ids, keys, migrations
 from control.flags.document import MAINTENANCE, Document, Position
 from tests.conftest import LiveStores
 from tests.faults.proxy import Proxy, proxy_to
 from tests.faults.servers import OwnRedis
 from tests.processes import Line, Replica, replica
-from tests.stack import wait_until
+from tests.stack import SO_S, wait_until
 
 TOKEN = "of-the-fault-tests"
 SPARE = tuple(f"spare_{number}" for number in range(10))
@@ -36,7 +36,6 @@ _SETTINGS = {
     "DRAWBRIDGE_DRAIN_DELAY_S": "0",
 }
 _START_AT_ONCE = 4
-_START_S = 60.0
 
 
 @dataclass
@@ -65,11 +64,11 @@ class Instance:
         wanted = {"event": event, **fields}
         return [line for line in self.replica.lines if wanted.items() <= line.items()]
 
-    async def says(self, event: str, *, after: int = 0, deadline_s: float = 20, **f: Any) -> Line:
+    async def says(self, event: str, *, after: int = 0, deadline_s: float = SO_S, **f: Any) -> Line:
         """Wait for such a line beyond the first ``after``."""
         return await self.replica.logged(event, deadline_s, count=after + 1, **f)
 
-    async def applies(self, position: Position, deadline_s: float = 20) -> None:
+    async def applies(self, position: Position, deadline_s: float = SO_S) -> None:
         """Wait until it applied this document or a newer one."""
         await self.replica.until(
             lambda: self.position >= position, deadline_s, f"flags applied at {position} or later"
@@ -117,7 +116,7 @@ class Events:
         answers = (event for event in self.heard if event.get("command_id") == command_id)
         return {event["outcome"]["verdict"]: event for event in answers}
 
-    async def first(self, *, after: int = 0, deadline_s: float = 20, **fields: Any) -> Any:
+    async def first(self, *, after: int = 0, deadline_s: float = SO_S, **fields: Any) -> Any:
         """The first event beyond the first ``after`` that has these fields."""
 
         def found() -> dict[str, Any] | None:
@@ -257,7 +256,7 @@ class Fleet:
             one.redis.target = server.socket
             one.redis.kill()
 
-    async def agreed(self, position: Position, deadline_s: float = 20) -> None:
+    async def agreed(self, position: Position, deadline_s: float = SO_S) -> None:
         """Wait until every instance applied this document or a newer one."""
         await asyncio.gather(*(one.applies(position, deadline_s) for one in self.all))
 
@@ -294,7 +293,7 @@ async def fleet_of(
         fleet = Fleet(server, database_url, http)
         stack.push_async_callback(fleet.redis.aclose)
         listening = asyncio.create_task(fleet.events.run())
-        stack.push_async_callback(_end, listening)
+        stack.push_async_callback(cancelling.end, listening)
         environment = {**stores.environment, **_SETTINGS, **settings}
         few = asyncio.Semaphore(_START_AT_ONCE)
 
@@ -317,7 +316,7 @@ async def fleet_of(
 
 
 async def _started(kind: str, running: Replica, redis: Proxy, database: Proxy) -> Instance:
-    line = await running.logged("serving" if kind == "service" else "working", _START_S)
+    line = await running.logged("serving" if kind == "service" else "working")
     url = line["url"] if kind == "service" else line["probes"]
     return Instance(running, redis, database, url, line["instance"])
 
@@ -335,9 +334,3 @@ def _through(redis: Proxy, database: Proxy, database_url: str) -> dict[str, str]
 def _postgres_socket(url: str) -> str:
     [folder] = parse_qs(urlsplit(url).query)["host"]
     return f"{folder}/.s.PGSQL.5432"
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
 
+from control import cancelling
+from tests.stack import SO_S
+
 CHUNK = 1 << 16
 Address = str | tuple[str, int]
 """Path of a unix socket, or host and port."""
@@ -44,7 +47,7 @@ class Trap:
         """Carry what was held, in its order, and all that follows; catch no more."""
         self.released.set()
 
-    async def caught(self, deadline_s: float = 20.0) -> None:
+    async def caught(self, deadline_s: float = SO_S) -> None:
         """Wait until a link is held. Raises :class:`AssertionError` after the deadline."""
         try:
             await asyncio.wait_for(self.sprung.wait(), deadline_s)
@@ -172,9 +175,7 @@ class Proxy:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            await cancelling.end(*pumps)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from control import keys
+from control import cancelling, keys
 from control.errors import DrawbridgeError
 from control.flags.document import INGESTION, MAINTENANCE
 from tests.conftest import LiveStores
@@ -62,9 +62,8 @@ async def test_flushall_under_load_opens_no_gate_and_is_repaired(fleet: Fleet) -
         await fleet.agreed(lowered)
         claimed = journal.count("C")
         await wait_until(lambda: journal.count("C") > claimed + 5)
-        pouring.cancel()
+        await cancelling.end(pouring)
         assert journal.steps.count("L") == 1, "nobody else lowered it"
-        await asyncio.gather(pouring, return_exceptions=True)
 
 
 async def test_a_redis_restarted_empty_gets_everything_back(fleet: Fleet) -> None:

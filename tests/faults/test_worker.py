@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from redis.asyncio import Redis
 
-from control import keys
+from control import cancelling, keys
 from tests.conftest import LiveStores
 from tests.faults.conftest import LEASE_S, Jobs, StartWorker
 from tests.processes import Replica
@@ -25,9 +25,7 @@ async def started_by_either(one: Replica, two: Replica, run_id: str) -> None:
     """Wait until one of two workers has started the job."""
     waits = [asyncio.create_task(r.logged("job started", run_id=run_id)) for r in (one, two)]
     done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in pending:
-        wait.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+    await cancelling.end(*pending)
     done.pop().result()
 
 
@@ -56,6 +54,23 @@ async def test_only_declared_errors_are_retried(jobs: Jobs, worker: StartWorker)
     assert failed.attempt == 1
     assert failed.error is not None
     assert (failed.error.class_, failed.error.message) == ("ValueError", "wrong")
+
+
+async def test_a_job_submits_others_and_a_key_keeps_them_from_being_made_twice(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as one:
+        parent = await jobs.submit("parent", submitted_by="ada", traceparent="t")
+        await one.logged("job ended", run_id=parent, status="completed")
+        kept = await jobs.result(parent)
+        await one.logged("job ended", run_id=kept, status="completed")
+    page = await jobs.state.list_jobs(parent=parent)
+    assert len(page.jobs) == 3, "two of them without a key"
+    assert {(child.parent, child.correlation_id, child.submitted_by) for child in page.jobs} == {
+        (parent, "corr-parent", "ada")
+    }
+    assert (await jobs.record(kept)).priority == "high"
+    assert await jobs.result(kept) == {"payload": {"child": "kept"}, "attempt": 1}
 
 
 async def test_a_poison_job_ends_after_its_attempts_and_harms_no_other(

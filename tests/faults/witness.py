@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 import yarl
 
-from tests.stack import wait_until
+from control import cancelling
+from tests.stack import SO_S, wait_until
 
 _BODY = b"not a model"
 _RECONNECT_S = 0.05
@@ -51,13 +52,13 @@ class Observer:
         """What one service answered to what was sent after ``since``."""
         return [a for a in self.answers if a.service == service and a.sent > since]
 
-    async def all_say(self, *, refused: bool, since: float, deadline_s: float = 20.0) -> None:
+    async def all_say(self, *, refused: bool, since: float, deadline_s: float = SO_S) -> None:
         """Wait until each service has answered so, and nothing else later, after ``since``."""
         for service in range(len(self._urls)):
             await self.says(service, refused=refused, since=since, deadline_s=deadline_s)
 
     async def says(
-        self, service: int, *, refused: bool, since: float, deadline_s: float = 20.0
+        self, service: int, *, refused: bool, since: float, deadline_s: float = SO_S
     ) -> Answer:
         """Wait for the first such answer of one service to what was sent after ``since``."""
 
@@ -120,10 +121,8 @@ async def observed(
         await wait_until(lambda: {a.service for a in observer.answers} == set(range(len(urls))))
         yield observer
     finally:
-        for hammer in hammers:
-            hammer.cancel()
-        ends = await asyncio.gather(*hammers, return_exceptions=True)
-        failed = [e for e in ends if not isinstance(e, asyncio.CancelledError)]
+        await cancelling.end(*hammers)
+        failed = [hammer.exception() for hammer in hammers if not hammer.cancelled()]
         assert not failed, failed
 
 
@@ -181,6 +180,5 @@ async def monitored(socket: str) -> AsyncIterator[Journal]:
     try:
         yield journal
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await cancelling.end(reading)
         writer.transport.abort()

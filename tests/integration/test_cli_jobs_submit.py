@@ -92,3 +92,25 @@ async def test_a_refusal_is_one_clear_line(
     assert (code, out) == (status, "")
     assert word in err.strip().splitlines()[-1]
     assert "Traceback" not in err
+
+
+async def test_dead_jobs_are_listed_and_run_again(api: Served) -> None:
+    environ = clean_environment(DRAWBRIDGE_API=api.url, HOME="/nonexistent")
+
+    async def jobs(*arguments: str) -> tuple[int, str, str]:
+        return await drawbridge("jobs", *arguments, environ=environ)
+
+    dead = []
+    for kind in ("greet", "greet", "weather"):
+        dead.append(await api.put(kind, max_attempts=1))
+        await api.finish(await api.claim(), JobState.FAILED, error=JobError("E", "m"))
+    status, out, _ = await jobs("list", "--dead", "--kind", "weather", "--json")
+    assert [job["run_id"] for job in json.loads(out)["jobs"]] == dead[2:]
+    assert (await jobs("rerun", dead[0]))[:2] == (0, f"{dead[0]} queued\n")
+    status, out, err = await jobs("rerun", dead[0], dead[1])
+    assert (status, out) == (1, f"{dead[1]} queued\n")
+    assert "only a failed one can be run again" in err
+    status, out, _ = await jobs("rerun", "--all", "--json")
+    assert (status, json.loads(out)) == (0, {"rerun": dead[2:], "refused": []})
+    for wrong in ([], ["--all", dead[0]], ["--kind", "greet", dead[0]]):
+        assert (await jobs("rerun", *wrong))[0] == 2

@@ -18,6 +18,7 @@ AT_ONCE = 500
 LASTING = {keys.FLAGS, keys.KINDS, *(keys.bell(lane) for lane in keys.LANES)} | {
     keys.queue(lane, name) for lane in keys.LANES for name in keys.QUEUES
 }
+LIMITS = {"a": 100}
 FAILURE = JobError("E", "m")
 
 
@@ -32,6 +33,7 @@ async def test_nothing_stays_once_the_results_have_expired(redis: Redis) -> None
             lane=draw.choice(keys.LANES),
             max_attempts=2,
             callback_url="https://example.org/" if n % 50 == 0 else None,
+            unique=f"unique {n}" if n % 7 == 0 else None,
             run_at_ms=4_000_000_000_000 if n % 10 == 0 else None,
         )
         for n in range(JOBS)
@@ -93,17 +95,19 @@ async def _claim(jobs: JobStateManager) -> list[Claim]:
     await jobs.heartbeat("w1", [], join=True)
     claims = []
     for lane in keys.LANES:
-        claims += await jobs.claim("w1", lane, AT_ONCE)
+        claims += await jobs.claim("w1", lane, AT_ONCE, limits=LIMITS)
     return claims
 
 
 async def _end(jobs: JobStateManager, redis: Redis, way: str, claims: list[Claim]) -> None:
     """Let runs end in one of the ways; those that go on are claimed again later."""
     match way:
-        case "completed" | "failed":
-            error = FAILURE if way == "failed" else None
-            outcomes = [ended(c, JobState(way), result=b"1", error=error) for c in claims]
+        case "completed":
+            assert all(await jobs.finish_all([ended(c, result=b"1") for c in claims]))
+        case "failed":
+            outcomes = [ended(c, JobState.FAILED, result=b"1", error=FAILURE) for c in claims]
             assert all(await jobs.finish_all(outcomes))
+            await asyncio.gather(*(jobs.rerun_job(c.run_id) for c in claims[::2]))
         case "reported":
             some = [Progress(c.run_id, c.token, {"p": 1}, b"1") for c in claims]
             assert all(await asyncio.gather(*map(jobs.report, some)))

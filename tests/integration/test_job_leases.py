@@ -37,6 +37,19 @@ async def test_a_handed_back_job_is_not_charged_and_the_old_token_is_dead(
     assert record.drain_requeues == 1
 
 
+async def test_what_is_handed_back_takes_along_what_ended_after_it(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    """Entries are trimmed up to the oldest one that is held; here that one goes last."""
+    await jobs.create_job(new())
+    await jobs.create_job(new())
+    await jobs.heartbeat("w1", [], join=True)
+    older, newer = await jobs.claim("w1", "io", 2)
+    await jobs.finish(ended(newer))
+    await jobs.requeue([(older.run_id, older.token, None)], drained=True)
+    assert await redis.xlen(keys.queue("io", "normal")) == 0
+
+
 async def test_the_jobs_of_a_lost_worker_run_again(jobs: JobStateManager, redis: Redis) -> None:
     await jobs.create_job(new(max_attempts=2))
     first = await claim_one(jobs, "w1")

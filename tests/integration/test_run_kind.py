@@ -3,7 +3,7 @@
 import pytest
 
 from control.errors import ConfigError, InvalidInput
-from tests.models.user_kinds import add, count, greet, shout, sleepy, weather, words
+from tests.models.user_kinds import add, chain, count, greet, shout, sleepy, weather, words
 from worker.jobs.job import JobError, JobState
 from worker.testing import run_kind
 
@@ -23,6 +23,11 @@ async def test_a_payload_is_checked_as_in_a_submission() -> None:
     with pytest.raises(InvalidInput, match=r"terms\[1\]: Expected `int`"):
         await run_kind(add, {"terms": [1, "two"]})
     assert (await run_kind(weather, {"city": "Cork"})).result == "rain in Cork"
+
+
+async def test_what_it_submits_is_written_down() -> None:
+    run = await run_kind(chain, 1)
+    assert (run.status, run.submitted) == (JobState.COMPLETED, [("chain", 2)])
 
 
 async def test_a_function_that_is_no_kind() -> None:

@@ -183,3 +183,24 @@ async def test_head_answers_like_get(api) -> None:
         async with api.http.head(path) as response:
             assert response.status in (200, 503)
             assert await response.read() == b""
+
+
+@pytest.mark.parametrize("path", ["/ready", "/ready/", "/health", "/health/"])
+async def test_a_plain_probe_is_answered_like_one_that_took_the_whole_way(api, path) -> None:
+    """What is answered before it is routed keeps every promise that middlewares keep for others."""
+    asked = {"X-Request-ID": "probe-1"}
+    for method in ("GET", "HEAD"):
+        async with (
+            api.http.request(method, path, headers=asked) as short,
+            api.http.request(method, path + "?x=1", headers=asked) as long,
+        ):
+            bodies = [await each.read() for each in (short, long)]
+        assert short.status == long.status
+        assert bool(bodies[0]) is bool(bodies[1]) is (method == "GET")
+        told, expected = dict(short.headers), dict(long.headers)
+        for varies in ("Date", "Content-Length"):
+            del told[varies], expected[varies]
+        assert told == expected
+        assert told["X-Request-ID"] == "probe-1"
+    async with api.http.post(path) as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")

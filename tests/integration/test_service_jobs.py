@@ -211,7 +211,7 @@ async def test_a_bad_list_query_names_its_parameter(api: Served, query: str, fie
         assert (await problem(response))["field"] == field
 
 
-async def test_who_may_cancel(stores, redis) -> None:
+async def test_who_may_cancel_and_rerun(stores, redis) -> None:
     admin = {"Authorization": "Bearer the-admin-token"}
     async with served(stores.config, admin_token="the-admin-token") as api:
         async with api.http.post("/optimize", data=MODEL, headers={**MPS, **admin}) as response:
@@ -219,6 +219,60 @@ async def test_who_may_cancel(stores, redis) -> None:
         async with api.http.delete(f"/optimize/{run_id}") as response:
             assert response.status == 403
             await problem(response)
+        async with api.http.post(f"/optimize/{run_id}/rerun") as response:
+            assert response.status == 403
         async with api.http.delete(f"/optimize/{run_id}", headers=admin) as response:
             assert response.status == 202
             assert (await response.json())["submitted_by"] == "admin-token"
+
+
+async def dead(api: Served, kind: str = "optimize") -> str:
+    run_id = await api.put(kind, max_attempts=1)
+    await api.finish(await api.claim(), JobState.FAILED, error=JobError("E", "m"))
+    return run_id
+
+
+@FAMILIES
+async def test_a_failed_job_is_run_again(api: Served, family: str) -> None:
+    run_id = await dead(api)
+    async with api.http.get(f"{family}?status=failed") as response:
+        assert [job["run_id"] for job in (await response.json())["jobs"]] == [run_id]
+    async with api.http.post(f"{family}/{run_id}/rerun") as response:
+        assert response.status == 202
+        record = await response.json()
+    assert (record["run_id"], record["status"], record["attempt"]) == (run_id, "queued", 0)
+    async with api.http.post(f"{family}/{run_id}/rerun") as response:
+        assert response.status == 409
+        told = await problem(response)
+    assert (told["type"], told["job_status"]) == ("/problems/not-failed", "queued")
+    async with api.http.post(f"{family}/{new_id()}/rerun") as response:
+        assert response.status == 404
+
+
+async def test_a_failed_job_whose_unique_key_is_taken(api: Served) -> None:
+    run_id = await api.put(unique="u")
+    await api.finish(await api.claim(), JobState.FAILED, error=JobError("E", "m"))
+    holder = await api.put(unique="u")
+    async with api.http.post(f"/jobs/{run_id}/rerun") as response:
+        assert response.status == 409
+        told = await problem(response)
+    assert (told["type"], told["run_id"]) == ("/problems/unique-key-taken", holder)
+
+
+async def test_the_list_of_what_a_job_submitted(api: Served) -> None:
+    parent = await api.put()
+    child = await api.put("other", parent=parent)
+    async with api.http.get(f"/jobs?parent={parent}") as response:
+        [job] = (await response.json())["jobs"]
+    assert (job["run_id"], job["parent"]) == (child, parent)
+    async with api.http.get("/jobs?parent=x") as response:
+        assert (await problem(response))["field"] == "parent"
+
+
+async def test_the_list_of_one_kind(api: Served) -> None:
+    await api.put()
+    other = await api.put("other")
+    async with api.http.get("/jobs?kind=other") as response:
+        assert [job["run_id"] for job in (await response.json())["jobs"]] == [other]
+    async with api.http.get("/optimize?kind=other") as response:
+        assert (await problem(response))["field"] == "kind"

@@ -154,6 +154,30 @@ async def test_an_idempotency_key_gives_the_first_job_back(api: Served) -> None:
         assert response.status == 422
 
 
+async def test_a_unique_key_gives_the_live_job_back(api: Served) -> None:
+    sent = greeting(unique="Ada's")
+    async with api.http.post("/jobs/greet", json=sent) as response:
+        first = await response.json()
+        assert response.status == 202
+    for body in (sent, greeting("Bob", unique="Ada's")):
+        async with api.http.post("/jobs/greet", json=body) as response:
+            assert (response.status, await response.json()) == (200, first)
+    await api.finish(await api.claim("io"), JobState.COMPLETED, result=b"1")
+    async with api.http.post("/jobs/greet", json=sent) as response:
+        assert response.status == 202
+    async with api.http.post("/jobs/greet", json=greeting(unique="")) as response:
+        assert (await problem(response))["field"] == "unique"
+
+
+async def test_a_kind_may_say_what_makes_its_jobs_unique(api: Served) -> None:
+    answers = []
+    for payload in ({"city": "Bonn"}, {"city": "Bonn"}, {"city": "Ulm"}):
+        async with api.http.post("/jobs/weather", json={"payload": payload}) as response:
+            answers.append((response.status, (await response.json())["run_id"]))
+    assert [status for status, _ in answers] == [202, 200, 202]
+    assert answers[0][1] == answers[1][1]
+
+
 @pytest.mark.parametrize(
     ("error", "name"),
     [

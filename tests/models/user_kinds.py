@@ -59,7 +59,7 @@ def add(context: Context, payload: Sum) -> int:
     return done["sum"]
 
 
-@job("weather")
+@job("weather", unique=lambda place: place["city"])
 async def weather(context: Any, payload: Place) -> str:
     """A TypedDict."""
     return f"rain in {payload['city']}"
@@ -93,3 +93,9 @@ def sleepy(context: Context, payload: Any) -> None:
     """Deaf to everything."""
     context.progress(asleep=True)
     threading.Event().wait()
+
+
+@job("chain")
+async def chain(context: JobContext, payload: int) -> str:
+    """Submits its successor."""
+    return await context.submit("chain", payload + 1, key="next")

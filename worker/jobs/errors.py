@@ -21,6 +21,24 @@ class JobFinished(DrawbridgeError):
         self.status = status
 
 
+class JobNotFailed(DrawbridgeError):
+    """Only a job that failed can be run again."""
+
+    def __init__(self, run_id: str, status: JobState) -> None:
+        super().__init__(f"job {run_id} is {status.value}; only a failed one can be run again")
+        self.run_id = run_id
+        self.status = status
+
+
+class UniqueKeyTaken(DrawbridgeError):
+    """Another live job has the unique key of a job that was to run again."""
+
+    def __init__(self, run_id: str, holder: str) -> None:
+        super().__init__(f"job {holder} has the unique key of job {run_id}, and has not ended yet")
+        self.run_id = run_id
+        self.holder = holder
+
+
 class KeyReused(InvalidInput):
     """The Idempotency-Key was used before, for another body."""
 

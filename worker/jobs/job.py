@@ -54,6 +54,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     drain_requeues: int = 0
     submitted_by: str = "anonymous"
     parent: str | None = None
+    unique: str | None = None
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -68,8 +69,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     timeout_s: float | None = None
     submitted_by: str = "anonymous"
     traceparent: str | None = None
-    callback_url: str | None = None
     parent: str | None = None
+    """The run id of the job that submitted this one."""
+    unique: str | None = None
+    """At most one live job of the kind has this key."""
+    callback_url: str | None = None
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +92,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer to a submission. ``created`` is false where the key gave an earlier job back;
+    """The answer to a submission. ``created`` is false where a key gave an earlier job back;
     ``status`` is what the job was accepted as, or where that earlier one stands now."""
 
     run_id: str

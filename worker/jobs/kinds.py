@@ -36,8 +36,9 @@ class Kind:
     ``payload`` is the type that a submission is decoded into (``None``: any JSON); ``check`` looks
     deeper and raises :class:`control.errors.InvalidInput`. ``retry_on`` are the error classes that
     a further attempt may cure. ``concurrency`` is how many of its jobs the whole fleet runs at once
-    (``None``: as many as there are slots). ``internal``: nobody may submit it from outside.
-    ``schedule``: when it runs by itself. ``resources`` is what the worker has opened for its
+    (``None``: as many as there are slots). ``unique`` gives the unique key of a payload for which
+    the submission names none. ``internal``: nobody may submit it from outside. ``schedule``: when
+    it runs by itself. ``resources`` is what the worker has opened for its
     functions.
     """
 
@@ -50,6 +51,7 @@ class Kind:
     timeout_s: float | None = None
     retry_on: tuple[type[BaseException], ...] = ()
     concurrency: int | None = None
+    unique: Callable[[Any], str | None] | None = None
     internal: bool = False
     schedule: Schedule | None = None
     resources: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -145,6 +147,7 @@ def job(
     timeout_s: float | None = None,
     retry_on: tuple[type[BaseException], ...] = (),
     concurrency: int | None = None,
+    unique: Callable[[Any], str | None] | None = None,
     internal: bool = False,
     every: str | None = None,
     cron: str | None = None,
@@ -158,7 +161,8 @@ def job(
     without one any JSON will do. A job runs at most ``max_attempts`` times: again after a lost
     worker, and after an error of ``retry_on``; where that has a number ``retry_in_s``, after so
     many seconds. At most ``concurrency`` run at once in the whole fleet; ``DRAWBRIDGE_CONCURRENCY``
-    overrides it. Nobody may submit an ``internal`` kind from outside.
+    overrides it. While a job with the key that ``unique`` gives for its payload has not ended,
+    submitting another gives that one back. Nobody may submit an ``internal`` kind from outside.
 
     A periodic kind runs by itself, once in the whole fleet for each time: ``every`` span such as
     ``5m``, or by a ``cron`` expression in a ``timezone`` (UTC); ``misfire`` (``once``) says what
@@ -178,7 +182,7 @@ def job(
         schedule = declared(name, every=every, cron=cron, timezone=timezone, misfire=misfire)
         kind = Kind(
             name, function, _decodable(name, expected), check, cpu, max_attempts, timeout_s,
-            retry_on, concurrency, internal, schedule,
+            retry_on, concurrency, unique, internal, schedule,
         )  # fmt: skip
         if schedule is not None:
             _require_no_payload(kind)

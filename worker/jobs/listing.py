@@ -18,6 +18,7 @@ _LOOKS, _MOST_LOOKS = 100, 2_000
 that finds too few in them is short, and its cursor goes on."""
 
 _TRIM_AT_ONCE = 500
+_CLOCKS_DIFFER_MS = 60_000
 
 
 class Listing:
@@ -29,14 +30,20 @@ class Listing:
         self._ttl_ms = ttl_ms
 
     async def page(
-        self, kinds: Sequence[str] | None, status: JobState | None, limit: int, cursor: str | None
+        self,
+        kinds: Sequence[str] | None,
+        status: JobState | None,
+        parent: str | None,
+        limit: int,
+        cursor: str | None,
     ) -> Page:
         """Up to ``limit`` jobs after ``cursor``. Raises :class:`InvalidInput` for a bad cursor."""
+        first = _first_child(parent) if parent is not None else ""
         if cursor is not None and not ids.is_id(cursor):
             raise InvalidInput("is not a cursor of this listing", "cursor")
         listed = status if status in keys.LISTED else None
         indexes = [keys.index(k, listed) for k in (await self._kinds() if kinds is None else kinds)]
-        at_once = limit if status == listed else max(limit, _LOOKS)
+        at_once = limit if status == listed and parent is None else max(limit, _LOOKS)
         found: list[JobRecord] = []
         looks = 0
         while looks < _MOST_LOOKS:
@@ -45,7 +52,11 @@ class Listing:
             looks += len(run_ids)
             for run_id, record in zip(run_ids, records, strict=True):
                 cursor = run_id
-                if record is not None and status in (None, record.status):
+                if run_id < first:
+                    return Page(found, None)
+                if record is None or parent not in (None, record.parent):
+                    continue
+                if status in (None, record.status):
                     found.append(record)
                     if len(found) == limit:
                         return Page(found, cursor if more or run_id != run_ids[-1] else None)
@@ -87,3 +98,10 @@ class Listing:
             *(self._wire("HMGET", keys.job(run_id), *stored.FIELDS) for run_id in run_ids)
         )
         return [stored.record(run_id, row) for run_id, row in zip(run_ids, rows, strict=True)]
+
+
+def _first_child(parent: str) -> str:
+    """The lowest run id that a child can have. Raises :class:`InvalidInput` for what is no id."""
+    if not ids.is_id(parent):
+        raise InvalidInput("is not the id of a job", "parent")
+    return ids.id_at(max(0, ids.moment_ms(parent) - _CLOCKS_DIFFER_MS))

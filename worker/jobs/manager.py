@@ -24,8 +24,10 @@ from worker.jobs.batcher import Batcher
 from worker.jobs.errors import (
     IllegalTransition,
     JobFinished,
+    JobNotFailed,
     KeyReused,
     StaleToken,
+    UniqueKeyTaken,
     UnknownJob,
     WorkerLost,
 )
@@ -100,8 +102,9 @@ class JobStateManager:
     async def create_job(self, new: NewJob) -> Accepted:
         """Accept a job, durably. Calling again with the same run id changes nothing.
 
-        Raises :class:`BridgeUp` under maintenance, :class:`ControlStateStale` where Redis does not
-        tell, and :class:`KeyReused` where the idempotency key made a job from another body.
+        While a live job of its kind has the same unique key, that one is the answer. Raises
+        :class:`BridgeUp` under maintenance, :class:`ControlStateStale` where Redis does not tell,
+        and :class:`KeyReused` where the idempotency key made a job from another body.
         """
         answer = await self._accept((new, await stored.pack(new.payload)))
         if answer == b"conflict":
@@ -131,15 +134,17 @@ class JobStateManager:
         *,
         kinds: Sequence[str] | None = None,
         status: JobState | None = None,
+        parent: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
-        """Jobs, newest first, of ``kinds`` (``None``: all) and in ``status`` (``None``: any).
+        """Jobs, newest first, of ``kinds``, in ``status`` and submitted by the job ``parent``
+        (``None``: any).
 
         A page may be shorter than ``limit`` and yet have a cursor to go on with. Raises
         :class:`control.errors.InvalidInput` for a cursor that no page gave.
         """
-        return await self._listing.page(kinds, status, limit, cursor)
+        return await self._listing.page(kinds, status, parent, limit, cursor)
 
     async def cancel_job(self, run_id: str) -> JobState:
         """Cancel a job: ``cancelled`` at once, or ``running`` until its worker has stopped it.
@@ -153,6 +158,21 @@ class JobStateManager:
         if answer[1] == b"0":
             raise JobFinished(run_id, status)
         return status
+
+    async def rerun_job(self, run_id: str) -> None:
+        """Queue a failed job again, under its own id and with all its attempts anew.
+
+        Raises :class:`UnknownJob`, :class:`JobNotFailed`, :class:`UniqueKeyTaken` where a live job
+        has its unique key, :class:`BridgeUp` and :class:`ControlStateStale`.
+        """
+        answer = await self._run("rerun", [run_id])
+        if answer is None:
+            raise UnknownJob(run_id)
+        status, done, holder = (part.decode() for part in passed(answer))
+        if holder:
+            raise UniqueKeyTaken(run_id, holder)
+        if done == "0":
+            raise JobNotFailed(run_id, JobState(status))
 
     async def events_after(self, run_id: str, last_id: str | None) -> list[JobEvent]:
         """What is known of a job now, as events; those after ``last_id`` (``None``: all)."""
@@ -326,8 +346,9 @@ class JobStateManager:
             arguments += [
                 new.run_id, spec.kind, spec.lane, spec.priority,
                 "" if spec.run_at_ms is None else spec.run_at_ms,
-                sha256(key.encode()).hexdigest() if new.idempotency_key else "",
-                new.digest, _encode(spec), payload,
+                _digest(key) if new.idempotency_key else "", new.digest,
+                _digest(f"{spec.kind}\n{spec.unique}") if spec.unique else "",
+                _encode(spec), payload,
             ]  # fmt: skip
         return passed(await self._run("accept", arguments, large=size > _LARGE))
 
@@ -340,6 +361,10 @@ class JobStateManager:
             arguments += [item.run_id, item.token, progress, item.checkpoint or b""]
         answers = await self._run("progress", arguments, large=size > _LARGE)
         return [answer == _HELD for answer in answers]
+
+
+def _digest(key: str) -> str:
+    return sha256(key.encode()).hexdigest()
 
 
 def _seconds(moment: bytes, now_ms: int) -> float | None:

@@ -49,7 +49,7 @@ def record(run_id: str, values: Sequence[bytes | None]) -> JobRecord | None:
         error=_error(error) if error else None,
         worker=worker.decode() if worker else None,
         drain_requeues=int(drained or 0), submitted_by=said.submitted_by,
-        parent=said.parent,
+        parent=said.parent, unique=said.unique,
     )  # fmt: skip
 
 

@@ -1,9 +1,11 @@
 -- Accept jobs, unless the bridge is up.
 --
 -- ARGV: ttl_ms of idempotency keys, then for each job
---   run_id, kind, lane, priority, run_at_ms or '', key digest or '', body digest, spec, payload
+--   run_id, kind, lane, priority, run_at_ms or '', key digest or '', body digest,
+--   unique digest or '', spec, payload
 -- Returns 'closed' or 'unknown' (see bridge_is_up), or for each job its answer: the ms at which it
--- was submitted; 'conflict'; or, where the same key made a job before, of that one
+-- was submitted; 'conflict'; or, where the same key made a job before or a live job has the same
+-- unique key, of that one
 --   { run_id, status, submitted ms, spec }
 -- A job that is already there under this run id counts as new, so a submission whose answer was
 -- lost may be repeated.
@@ -11,13 +13,15 @@
 local shut = bridge_is_up()
 if shut then return shut end
 
-local FIELDS = 9
+local FIELDS = 10
 local key_ttl_ms = ARGV[1]
 local answers, listed, woken = {}, {}, {}
 
+local function idem_key(digest) return prefix .. 'idem:' .. digest end
+
 -- The answer for the job that the key made before; nil where this is its first.
 local function repeated(run_id, key_digest, body_digest)
-  local idem = prefix .. 'idem:' .. key_digest
+  local idem = idem_key(key_digest)
   local before = redis.call('HMGET', idem, 'run_id', 'body')
   local first = before[1] and read(before[1], 'status', 'submitted_at', 'spec')
   if first and first[1] then
@@ -31,7 +35,7 @@ end
 
 local function accept(at)
   local run_id, kind, lane, priority = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local run_at, key_digest = ARGV[at + 4], ARGV[at + 5]
+  local run_at, key_digest, unique = ARGV[at + 4], ARGV[at + 5], ARGV[at + 7]
   if key_digest ~= '' then
     local answer = repeated(run_id, key_digest, ARGV[at + 6])
     if answer then return answer end
@@ -40,21 +44,31 @@ local function accept(at)
   local waits = run_at ~= '' and tonumber(run_at) > now
   local before = redis.call('HGET', key, 'submitted_at')
   if before then return tonumber(before) end
+  local more = {}
+  if unique ~= '' then
+    local first = take_unique(unique, run_id)
+    if first then
+      if key_digest ~= '' then redis.call('HSET', idem_key(key_digest), 'run_id', first[1]) end
+      return { first[1], first[2], tonumber(first[3]), first[4] }
+    end
+    more = { 'unique', unique }
+  end
   -- Whoever is to be called back follows the job, from its beginning.
-  if string.find(ARGV[at + 7], '"callback_url":', 1, true) then
-    redis.call('HSET', key, 'followed', '1')
+  if string.find(ARGV[at + 8], '"callback_url":', 1, true) then
+    more[#more + 1] = 'followed'
+    more[#more + 1] = '1'
   end
   local members = listed[kind] or {}
   members[#members + 1] = '0'
   members[#members + 1] = run_id
   listed[kind] = members
   if waits then
-    redis.call('HSET', key, 'status', 'scheduled', 'submitted_at', NOW, 'spec', ARGV[at + 7],
-      'payload', ARGV[at + 8])
+    redis.call('HSET', key, 'status', 'scheduled', 'submitted_at', NOW, 'spec', ARGV[at + 8],
+      'payload', ARGV[at + 9], unpack(more))
     schedule(run_id, run_at)
   else
-    redis.call('HSET', key, 'status', 'queued', 'submitted_at', NOW, 'spec', ARGV[at + 7],
-      'payload', ARGV[at + 8], 'entry', enqueue(run_id, lane .. ':' .. priority))
+    redis.call('HSET', key, 'status', 'queued', 'submitted_at', NOW, 'spec', ARGV[at + 8],
+      'payload', ARGV[at + 9], 'entry', enqueue(run_id, lane .. ':' .. priority), unpack(more))
     woken[lane] = true
   end
   return now

@@ -6,7 +6,7 @@
 
 local ttl_ms, run_id = ARGV[1], ARGV[2]
 local key = job_key(run_id)
-local job = redis.call('HMGET', key, 'status', 'entry', 'attempt', 'rev', 'followed')
+local job = redis.call('HMGET', key, 'status', 'entry', 'attempt', 'rev', 'followed', 'unique')
 local status = job[1]
 if not status then return false end
 if status == 'running' then
@@ -21,5 +21,5 @@ elseif status == 'scheduled' then
   redis.call('ZREM', prefix .. 'due', run_id)
   list(run_id, status, false)
 else return { status, '0' } end
-conclude(run_id, job[3], job[5], (job[4] or 1) + 1, 'cancelled', ttl_ms, {})
+conclude(run_id, job[3], job[5], job[6], (job[4] or 1) + 1, 'cancelled', ttl_ms, {})
 return { 'cancelled', '1' }

@@ -102,9 +102,11 @@ local function claim_from(name, most)
   local queue = lane .. ':' .. name
   local found = entries(queue_key(queue), '>', most)
   looks = looks - #found
+  local passed = {}
   for _, entry in ipairs(found) do
-    if not take(entry[2][2], 'queued', queue, entry[1]) then dequeue(queue, entry[1]) end
+    if not take(entry[2][2], 'queued', queue, entry[1]) then passed[#passed + 1] = entry[1] end
   end
+  if passed[1] then dequeue(queue, unpack(passed)) end
   return #found
 end
 

@@ -14,7 +14,7 @@ local function finish(at)
   local run_id, token, status = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local error_json, result, progress = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
   local job = redis.pcall('HMGET', job_key(run_id),
-    'token', 'status', 'progressed', 'entry', 'attempt', 'followed')
+    'token', 'status', 'progressed', 'entry', 'attempt', 'followed', 'unique')
   if job.err then return -1 end
   if job[1] ~= token then return 0 end
   if job[2] ~= 'running' then return job[2] == status and 1 or 0 end
@@ -45,7 +45,7 @@ local function finish(at)
     more[#more + 1] = 'result'
     more[#more + 1] = result
   end
-  conclude(run_id, attempt, followed, rev, status, ttl_ms, more)
+  conclude(run_id, attempt, followed, job[7], rev, status, ttl_ms, more)
   return 1
 end
 

@@ -13,6 +13,7 @@
 local prefix = KEYS[1]
 local QUEUES = { 'returned', 'high', 'normal', 'low' }
 local LANES = { 'cpu', 'io' }
+local LIVE = { queued = true, scheduled = true, running = true }
 local GROUP = 'workers'
 
 -- What is more urgent goes first, and yet nobody waits for ever: a job counts as if it had come
@@ -123,12 +124,9 @@ local function last_read(stream)
   return '0-0' -- nobody has read from it yet
 end
 
--- Trim what lies before the oldest entry that is still held, or was not yet read; that entry's id,
--- or nothing where no worker has read this stream yet.
+-- Trim what lies before the oldest entry that is still held, or was not yet read; that entry.
 local function trim(stream)
-  local held = redis.pcall('XPENDING', stream, GROUP, '-', '+', 1)
-  if held.err then return end
-  local before = held[1] and held[1][1]
+  local before = (redis.pcall('XPENDING', stream, GROUP, '-', '+', 1)[1] or {})[1]
   if not before then
     local ms, number = string.match(last_read(stream), '(%d+)-(%d+)')
     before = ms .. '-' .. text(number + 1)
@@ -137,7 +135,7 @@ local function trim(stream)
   return before
 end
 
--- Take entries out of a queue, whoever holds them; and with them what they kept from being trimmed.
+-- Take entries out of a queue, whoever holds them.
 local function dequeue(queue, ...)
   local stream = queue_key(queue)
   redis.call('XACK', stream, GROUP, ...)
@@ -146,8 +144,8 @@ local function dequeue(queue, ...)
 end
 
 -- The same for many that were held. To trim costs a fraction of deleting one by one; only what was
--- queued long after the oldest entry that is still held is deleted, lest a long run keep all that
--- comes after it.
+-- queued long after the oldest one that is held is deleted, lest a long run keep all that comes
+-- after it.
 local FAR_MS = 1000
 local function dequeue_many(queue, entries)
   local stream = queue_key(queue)
@@ -178,6 +176,18 @@ local function schedule(run_id, due)
   if redis.call('ZRANGE', prefix .. 'due', 0, 0)[1] == run_id then
     redis.call('PUBLISH', prefix .. 'due', due)
   end
+end
+
+-- Unique jobs: the one live job that has a key, named by its digest.
+local function unique_key(digest) return prefix .. 'unique:' .. digest end
+
+-- Make a job the one that has a unique key, unless a live one has it: then that one's run id,
+-- status, submission and spec. A key whose job was spoilt is anybody's.
+local function take_unique(digest, run_id)
+  local holder = redis.call('GET', unique_key(digest))
+  local found = holder and holder ~= run_id and read(holder, 'status', 'submitted_at', 'spec') or {}
+  if LIVE[found[1]] then return { holder, unpack(found) } end
+  redis.call('SET', unique_key(digest), run_id)
 end
 
 -- The ULID of a moment, its rest made from `seed`: the same seed gives the same id.
@@ -228,9 +238,11 @@ local function call_back(run_id, rev)
     cjson.encode({ run_id = run_id, url = said.callback_url, fields = fields }))
 end
 
--- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`.
-local function conclude(run_id, attempt, followed, rev, status, ttl_ms, more)
+-- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`,
+-- and its `unique` key is free.
+local function conclude(run_id, attempt, followed, unique, rev, status, ttl_ms, more)
   local key = job_key(run_id)
+  if unique then redis.call('DEL', unique_key(unique)) end
   redis.call('HSET', key, 'status', status, 'rev', text(rev + 1), 'finished_at', NOW, unpack(more))
   -- A failed job keeps its payload, so that it can be run again.
   if status == 'failed' then redis.call('HDEL', key, 'checkpoint')

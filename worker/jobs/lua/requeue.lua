@@ -12,7 +12,7 @@ local answers, woken = {}, {}
 local function requeue(at)
   local run_id, token, checkpoint = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local job = redis.pcall('HMGET', job_key(run_id), 'token', 'status', 'progressed', 'entry',
-    'attempt', 'followed', 'cancel', 'drain_requeues')
+    'attempt', 'followed', 'cancel', 'drain_requeues', 'unique')
   if job.err then return -1 end
   if job[1] ~= token or job[2] ~= 'running' then return 0 end
   local rev, attempt, followed = running_at(token, job[3]) + 1, job[5] - 1, job[6]
@@ -20,7 +20,7 @@ local function requeue(at)
   dequeue(queue, entry)
   free_slot(run_id, queue, limited)
   if job[7] then
-    conclude(run_id, job[5], followed, rev, 'cancelled', ttl_ms, {})
+    conclude(run_id, job[5], followed, job[9], rev, 'cancelled', ttl_ms, {})
     return 1
   end
   local lane = string.match(queue, '^[^:]+')

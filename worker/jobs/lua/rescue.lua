@@ -12,8 +12,8 @@ local rescued, woken = {}, {}
 if now - ARGV[3] > tonumber(ARGV[4]) then return 'late' end
 
 local function rescue(run_id, worker, lane)
-  local job = read(run_id,
-    'status', 'worker', 'attempt', 'spec', 'token', 'progressed', 'cancel', 'followed', 'entry')
+  local job = read(run_id, 'status', 'worker', 'attempt', 'spec', 'token', 'progressed', 'cancel',
+    'followed', 'entry', 'unique')
   if job[1] ~= 'running' or job[2] ~= worker then return end
   local queue, _, limited = place(job[9])
   free_slot(run_id, queue, limited)
@@ -28,7 +28,7 @@ local function rescue(run_id, worker, lane)
     woken[lane] = true
   else
     local more = outcome == 'failed' and { 'error', error_json } or {}
-    conclude(run_id, attempt, followed, rev, outcome, ttl_ms, more)
+    conclude(run_id, attempt, followed, job[10], rev, outcome, ttl_ms, more)
   end
   rescued[#rescued + 1] = { run_id, worker, outcome }
 end

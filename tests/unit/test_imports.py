@@ -1,0 +1,34 @@
+"""A process loads what it uses, and not what happens to be installed."""
+
+import subprocess
+import sys
+
+import pytest
+
+from control.imports import without
+from tests.stack import ROOT, clean_environment
+
+
+@pytest.mark.parametrize("module", ["worker.app", "service.app"])
+def test_numpy_stays_out_and_can_still_be_had(module: str) -> None:
+    asked = f"import sys, {module}; print('numpy' in sys.modules); import numpy; numpy.zeros(1)"
+    said = subprocess.check_output(
+        [sys.executable, "-c", asked], text=True, cwd=ROOT, env=clean_environment()
+    )
+    assert said == "False\n"
+
+
+def test_what_is_loaded_already_stays() -> None:
+    with without("json", "a_module_that_nobody_has"):
+        import json
+
+        assert json.loads("1") == 1
+    assert "a_module_that_nobody_has" not in sys.modules
+
+
+def test_it_is_put_back_where_the_block_fails() -> None:
+    with pytest.raises(ImportError), without("colorsys"):
+        import colorsys
+    import colorsys
+
+    assert colorsys.ONE_THIRD

@@ -1,0 +1,49 @@
+"""The OpenAPI document is a valid one, whatever kinds there are, and tells of every header."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from control.clock import SystemClock
+from control.config import ServiceSection
+from control.health.engine import Engine
+from control.health.probes import Probes
+from control.metrics.registry import Metrics
+from service import gate, openapi, routes
+from worker.jobs import kinds
+
+
+def made(*modules: str) -> dict[str, Any]:
+    clock, base = SystemClock(), ServiceSection().app_status_base
+    table = routes.table(Probes(Engine((), clock=clock), clock=clock), Metrics("service"), base)
+    open_paths = gate.excluded((route.path for route in table), base)
+    text = openapi.document(table, kinds.load(modules), open_paths)
+    document: dict[str, Any] = msgspec.json.decode(text)
+    return document
+
+
+@pytest.mark.parametrize("modules", [(), ("tests.models.user_kinds",)])
+def test_it_is_valid(modules: tuple[str, ...]) -> None:
+    OpenAPIV31SpecValidator(made(*modules)).validate()
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method} {path}", operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def test_each_operation_has_a_name_of_its_own_and_tells_of_errors_and_headers() -> None:
+    found = operations(made("tests.models.user_kinds"))
+    names = [operation["operationId"] for _, operation in found]
+    assert len(names) == len(set(names)) > 60
+    for where, operation in found:
+        assert "500" in operation["responses"], where
+        for status, answer in operation["responses"].items():
+            assert "X-Request-ID" in answer["headers"], where
+            if status in ("429", "503") and "application/problem+json" in answer["content"]:
+                assert "Retry-After" in answer["headers"], where
