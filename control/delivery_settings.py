@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from control.settings import networks, setting, webhook_secrets
+from control.settings import networks, setting, webhook_secrets, whole
 
 
 @dataclass(frozen=True)
@@ -21,4 +21,16 @@ class CallbacksSection:
         (),
         "networks that callbacks may reach beside public addresses, such as 10.2.0.0/16",
         networks,
+    )
+
+
+@dataclass(frozen=True)
+class ArchiveSection:
+    """Finished jobs in PostgreSQL."""
+
+    days: int = setting(
+        "DRAWBRIDGE_ARCHIVE_DAYS",
+        90,
+        "days that finished jobs stay in PostgreSQL; 0: none is archived, none removed",
+        whole(0, 36_500),
     )

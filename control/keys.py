@@ -141,6 +141,20 @@ INVENTORY = (
         "scheduled jobs by the millisecond they are due",
     ),
     Key(
+        JOBS + "ended",
+        "zset",
+        "member until it is archived, result TTL at most",
+        "worker.jobs",
+        "jobs that ended, by the millisecond of their end",
+    ),
+    Key(
+        JOBS + "archivist",
+        "string",
+        "15 s",
+        "worker.jobs",
+        "the worker that archives",
+    ),
+    Key(
         JOBS + "schedules",
         "zset",
         "member while a worker declares it, and five minutes",
@@ -261,6 +275,8 @@ LEASES = CONTROL + "leases"
 REPORTS = CONTROL + "reports"
 BEGAN = CONTROL + "began"
 DUE = JOBS + "due"
+ENDED = JOBS + "ended"
+ARCHIVIST = JOBS + "archivist"
 SCHEDULES = JOBS + "schedules"
 WORKERS = JOBS + "workers"
 KINDS = JOBS + "kinds"

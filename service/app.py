@@ -31,6 +31,7 @@ from service.callbacks import Callbacks
 from service.health_pages import HealthPages
 from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
+from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
 from worker.jobs.manager import JobStateManager
 
@@ -103,7 +104,9 @@ async def build(
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
-    await _add_submission(app, life, config, known)
+    app[appkeys.KINDS] = known
+    app[appkeys.ARCHIVE] = Archive(database)
+    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
@@ -122,8 +125,12 @@ async def build(
     app.on_shutdown.append(_end_streams)
     routing.install(app, table)
 
-    life.supervise("subscriber", subscriber.run())
-    life.supervise("watchdog", watchdog.run())
+    for name, work in (
+        ("subscriber", subscriber.run()),
+        ("watchdog", watchdog.run()),
+        ("health checks", engine.run()),
+    ):
+        life.supervise(name, work)
     await life.enter(
         liveness.served(
             config.service.host,
@@ -133,16 +140,7 @@ async def build(
             networks=networks,
         )
     )
-    life.supervise("health checks", engine.run())
     return app
-
-
-async def _add_submission(
-    app: web.Application, life: Lifespan, config: Config, known: kinds.Kinds
-) -> None:
-    """What says whether a submission can be accepted."""
-    app[appkeys.KINDS] = known
-    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
 
 
 async def settled(app: web.Application, within_s: float) -> None:

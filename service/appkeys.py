@@ -16,6 +16,7 @@ from service.callbacks import Callbacks
 from service.gate import Gate
 from service.health_pages import HealthPages
 from service.problems import Problem
+from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
 from worker.jobs.kinds import Kinds
 from worker.jobs.manager import JobStateManager
@@ -40,6 +41,8 @@ CLOCK = web.AppKey[Clock]("clock", object)  # type: ignore[arg-type]
 KEYRING = web.AppKey("keyring", Keyring)
 JWT = web.AppKey[JwtVerifier | None]("jwt", object)  # type: ignore[arg-type]
 """Where JWTs are taken; ``None`` where the configuration names no issuer."""
+
+ARCHIVE = web.AppKey("archive", Archive)
 
 OPENAPI = web.AppKey("openapi", bytes)
 """The OpenAPI document, as JSON."""

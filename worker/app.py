@@ -32,10 +32,12 @@ from control.webhooks.sender import Sender
 from control.webhooks.signature import Signer
 from worker import resources
 from worker.alarm import Alarm
+from worker.archivist import Archivist
 from worker.consumer import BELL_WAIT_S, Consumer
 from worker.drain import Drain
 from worker.executor import Executor
 from worker.jobs import kinds
+from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
 from worker.metrics import Work
@@ -121,6 +123,12 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             (
                 "periodic runs",
                 PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),
+            ),
+            (
+                "archivist",
+                Archivist(
+                    worker, jobs.ended, Archive(database), days=config.archive.days, clock=clock
+                ).run(),
             ),
         ):
             life.supervise(name, work)

@@ -12,12 +12,16 @@ from rich.table import Table
 
 from control import cancelling
 from control.cli import follow as following
+from control.cli import times
 from control.cli.api_client import PATIENCE_S, Api, Refused
 from control.cli.times import span
+from control.clock import iso
 from control.running import load_config
 
 T = TypeVar("T")
 _STATES = ("queued", "scheduled", "running", "completed", "failed", "cancelled")
+_ENDED = _STATES[3:]
+_since = times.option(times.moment_or_ago)
 _PIPED_WIDTH = 160
 _api = click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API).")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
@@ -124,6 +128,37 @@ def list_jobs(
             f"{job['attempt']}/{job['max_attempts']}",
             _remark(job),
         )
+    _print(table)
+    if page["cursor"]:
+        click.echo(f"more: --cursor {page['cursor']}")
+
+
+@jobs.command
+@click.option("--kind", help="Only jobs of this kind.")
+@click.option("--status", type=click.Choice(_ENDED), help="Only jobs that ended so.")
+@click.option("--correlation-id", metavar="ID", help="Only jobs of this request.")
+@click.option("--since", callback=_since, metavar="TIME", help="RFC 3339, or a span: 2h, 7d.")
+@click.option("--until", callback=_since, metavar="TIME", help="The same.")
+@click.option("--q", metavar="WORDS", help="Of the error, the submitter, the worker, the request.")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--cursor", help="Go on after the page that gave this cursor.")
+@_json
+@_api
+def archive(*, limit: int, as_json: bool, api: str | None, **only: Any) -> None:
+    """Find finished jobs, also long after Redis has forgotten them; the last one to end first."""
+    moments = {name: iso(only.pop(name)) for name in ("since", "until") if only[name] is not None}
+    query = {"limit": str(limit)} | {name: text for name, text in only.items() if text} | moments
+    page = _ask(api, lambda client: client.archive(query))
+    if as_json:
+        click.echo(json.dumps(page))
+        return
+    table = _table("run id", "kind", "status", "ended", "attempt")
+    table.add_column("error", no_wrap=True, ratio=1)
+    for job in page["jobs"]:
+        attempts = f"{job['attempt']}/{job['max_attempts']}"
+        ended = _short(job["finished_at"])
+        error = (job["error"] or {}).get("message", "")
+        table.add_row(job["run_id"], job["kind"], job["status"], ended, attempts, error)
     _print(table)
     if page["cursor"]:
         click.echo(f"more: --cursor {page['cursor']}")

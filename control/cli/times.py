@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import click
 
-from control.clock import seconds
+from control.clock import SystemClock, seconds
 
 T = TypeVar("T")
 
@@ -23,6 +23,14 @@ def moment(text: str) -> datetime:
     if found is None or found.tzinfo is None or ":" not in text:
         raise ValueError(f"{text!r} is not a time with a zone such as 2026-11-21T22:30:00Z")
     return found
+
+
+def moment_or_ago(text: str) -> datetime:
+    """A moment, or a span before now. Raises :class:`ValueError`."""
+    try:
+        return SystemClock().now() - timedelta(seconds=seconds(text))
+    except ValueError:
+        return moment(text)
 
 
 def span_or_seconds(text: str) -> float:

@@ -21,6 +21,7 @@ from control.stores.line import Argument
 from control.stores.wire import Wire
 from worker.jobs import stored
 from worker.jobs.batcher import Batcher
+from worker.jobs.ended import EndedJobs
 from worker.jobs.errors import (
     IllegalTransition,
     JobFinished,
@@ -90,6 +91,7 @@ class JobStateManager:
         self._ttl_ms = int(result_ttl_s * 1000)
         self._lease_ms = int(lease_s * 1000)
         self.timetable = Timetable(self._wire, self._run)
+        self.ended = EndedJobs(self._run)
         self._listing = Listing(self._wire, self._run, ttl_ms=self._ttl_ms)
         self._accept = Batcher(self._accept_all, weight=lambda pair: len(pair[1]))
         self._finish = Batcher(self.finish_all, weight=lambda outcome: len(outcome.result or b""))
@@ -314,6 +316,7 @@ class JobStateManager:
 
     async def trim(self) -> int:
         """Take jobs whose records have expired out of the listings; how many."""
+        await self.ended.forget(self._ttl_ms)
         return await self._listing.trim()
 
     # One script for many --------------------------------------------------------------------

@@ -15,7 +15,10 @@ from control.stores.scripts import Script
 from control.stores.wire import Wire
 
 # Scripts that free memory or keep leases alive must run even when Redis is full.
-_ALLOWED_WHEN_FULL = ("cancel", "finish", "heartbeat", "leave", "requeue", "rescue", "trim")
+_ALLOWED_WHEN_FULL = (
+    "archived", "cancel", "ended", "finish", "forget", "heartbeat", "leave", "requeue", "rescue",
+    "trim",
+)  # fmt: skip
 
 
 class Scripts:

@@ -238,6 +238,14 @@ local function call_back(run_id, rev)
     cjson.encode({ run_id = run_id, url = said.callback_url, fields = fields }))
 end
 
+-- Jobs that ended in this call wait to be archived; whoever calls conclude calls this in the end.
+local ended = {}
+local function await_archive()
+  for at = 1, #ended, 1000 do
+    redis.call('ZADD', prefix .. 'ended', unpack(ended, at, math.min(at + 999, #ended)))
+  end
+end
+
 -- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`,
 -- and its `unique` key is free.
 local function conclude(run_id, attempt, followed, unique, rev, status, ttl_ms, more)
@@ -249,6 +257,8 @@ local function conclude(run_id, attempt, followed, unique, rev, status, ttl_ms, 
   else redis.call('HDEL', key, 'payload', 'checkpoint') end
   redis.call('PEXPIRE', key, ttl_ms)
   if status ~= 'completed' then list(run_id, status, true) end
+  ended[#ended + 1] = NOW
+  ended[#ended + 1] = run_id
   tell_status(followed, run_id, rev, status, attempt)
   tell_end(followed, run_id, rev + 1, status)
   if followed then call_back(run_id, rev) end -- accept.lua marks those that want one as followed
