@@ -15,7 +15,7 @@ run: $(VENV)/run.stamp ## Set up, start everything, solve the sample model, serv
 	@$(BIN)/drawbridge up --sample $(ARGS)
 
 test: $(VENV)/dev.stamp ## Set up and run the whole test suite (ARGS are pytest's)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -174,6 +174,18 @@ class JobsSection:
         "seconds after its last heartbeat until a worker counts as lost",
         number(1, 3_600, "seconds"),
     )
+    wait_replicas: int = setting(
+        "DRAWBRIDGE_WAIT_REPLICAS",
+        0,
+        "replicas of Redis that must have a job before it counts as accepted",
+        whole(0, 100),
+    )
+    wait_timeout_s: float = setting(
+        "DRAWBRIDGE_WAIT_TIMEOUT_S",
+        1.0,
+        "seconds that these are waited for; then a submission answers 503",
+        number(0.01, 2, "seconds"),
+    )
     result_ttl_s: int = setting(
         "DRAWBRIDGE_RESULT_TTL",
         86_400,
@@ -256,7 +268,7 @@ class HealthSection:
 
 @dataclass(frozen=True)
 class LogSection:
-    """Logs."""
+    """Logs and traces."""
 
     level: str = setting(
         "DRAWBRIDGE_LOG_LEVEL",
@@ -269,6 +281,12 @@ class LogSection:
         "auto",
         "json, console, or auto: console on a terminal",
         one_of("auto", "json", "console"),
+    )
+    otlp_url: str = setting(
+        "DRAWBRIDGE_OTLP_URL",
+        "",
+        "where spans are sent, as http://collector:4318/v1/traces; needs drawbridge[otel]",
+        url("http", "https"),
     )
 
 

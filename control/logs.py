@@ -7,10 +7,13 @@ Every request is a line, so our own lines go straight from structlog to one writ
 libraries pass through :mod:`logging`.
 """
 
+import asyncio
+import atexit
 import contextlib
 import json
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -36,7 +39,7 @@ def configure(
     out = stream or sys.stdout
     console = section.format == "console" or (section.format == "auto" and out.isatty())
     level = logging.getLevelNamesMapping()[section.level.upper()]
-    write = _writer(out)
+    write = _Writer(out)
     identity = _Identity(process, instance)
     last = (structlog.processors.format_exc_info, redact)  # text, without the frames' variables
     render: Any = _json
@@ -108,19 +111,47 @@ class _Foreign(logging.Handler):
             self.handleError(record)
 
 
-def _writer(out: TextIO) -> Callable[[str], None]:
-    """Writes one line, at once. A log that nobody takes must not stop the work."""
-    raw = getattr(out, "buffer", None)
+class _Writer:
+    """Writes lines to ``out``: those of one turn of the event loop together, others at once.
 
-    def write(line: str) -> None:
+    A log that nobody takes must not stop the work.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._raw = getattr(out, "buffer", None)
+        self._waiting: deque[str] = deque()
+        self._due = False
+        atexit.register(self._flush)
+
+    def __call__(self, line: str) -> None:
+        self._waiting.append(line)
+        try:
+            loop = asyncio.get_running_loop()
+        except (
+            RuntimeError
+        ):  # another thread, or no loop: what waits for a loop that is held goes too
+            self._flush()
+            return
+        if not self._due:
+            self._due = True
+            loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._due = False
+        lines: list[str] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                lines.append(self._waiting.popleft())
+        if not lines:
+            return
+        text = "\n".join((*lines, ""))
         with contextlib.suppress(OSError, ValueError):
-            if raw is None:
-                out.write(line + "\n")
+            if self._raw is None:
+                self._out.write(text)
             else:
-                raw.write(line.encode(errors="backslashreplace") + b"\n")
-                raw.flush()
-
-    return write
+                self._raw.write(text.encode(errors="backslashreplace"))
+                self._raw.flush()
 
 
 def _json(_logger: Any, _method: str, event: Event) -> str:

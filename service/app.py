@@ -5,7 +5,9 @@ import contextlib
 from contextlib import aclosing
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
+from control import tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
@@ -59,9 +61,7 @@ async def build(
         life, config, kind="service", instance=instance, redis=commands, subscriber=subscriber,
         database=database, clock=clock,
     )  # fmt: skip
-    jobs = JobStateManager(
-        commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
-    )
+    jobs = JobStateManager.of(commands, config.jobs)
     watchdog = Watchdog(clock)
     engine = Engine(
         (
@@ -98,8 +98,10 @@ async def build(
 
     arrivals = middleware.Arrivals(traffic, probes)
     app = web.Application(
-        middlewares=(arrivals.correlate, middleware.explain, pages.passive_signals, bridge.check)
-    )
+        middlewares=(
+            *await _entrance(life, config, arrivals, instance), pages.passive_signals, bridge.check,
+        )
+    )  # fmt: skip
     app[AT_ONCE] = arrivals.at_once
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs
@@ -141,6 +143,17 @@ async def build(
         )
     )
     return app
+
+
+async def _entrance(
+    life: Lifespan, config: Config, arrivals: middleware.Arrivals, instance: str
+) -> tuple[Middleware, ...]:
+    """What a request meets first, errors having become problems by then."""
+    made = await life.enter(
+        tracing.opened(config.log.otlp_url, process="service", instance=instance)
+    )
+    traces = () if made is None else (middleware.Traces(made).trace,)
+    return (arrivals.correlate, *traces, middleware.explain)
 
 
 async def settled(app: web.Application, within_s: float) -> None:

@@ -54,4 +54,7 @@ REQUEST_ID = web.RequestKey("request_id", str)
 PROBLEM = web.RequestKey("problem", Problem)
 """What the request was answered with, if it was an error."""
 
+TRACEPARENT = web.RequestKey("traceparent", str)
+"""What names the request's own span, where spans are made."""
+
 PRINCIPAL = web.RequestKey("principal", Principal)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from control.errors import InvalidInput
 from control.flags.document import Position
+from service.appkeys import TRACEPARENT
 from worker.jobs.kinds import invalid
 
 T = TypeVar("T")
@@ -64,10 +65,14 @@ def if_match(request: web.Request) -> Position | None:
 
 
 def traceparent(request: web.Request) -> str | None:
-    """The header ``traceparent`` if it has the form that W3C Trace Context gives it, else nothing.
+    """What names the request's span, or else whose it is part of: the header ``traceparent`` if it
+    has the form that W3C Trace Context gives it.
 
     A wrong one is ignored, as the recommendation asks, never an error.
     """
+    own: str | None = request.get(TRACEPARENT)
+    if own is not None:
+        return own
     header = request.headers.get("traceparent", "")
     if len(header) > 512 or not _TRACEPARENT.fullmatch(header):
         return None

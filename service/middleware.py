@@ -7,6 +7,7 @@ handler.
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -15,9 +16,12 @@ from multidict import CIMultiDict
 
 from control import ids, logs
 from control.health.probes import HEADERS, Probes
-from service import problems
-from service.appkeys import PROBLEM, REQUEST_ID
+from service import inputs, problems
+from service.appkeys import PROBLEM, REQUEST_ID, TRACEPARENT
 from service.traffic import Traffic, route_of
+
+if TYPE_CHECKING:
+    from control.tracing.spans import Tracing
 
 _LOG = logs.get(__name__)
 CLIENT_LEFT = 499
@@ -91,6 +95,35 @@ class Arrivals:
             self._count(route, request.method, status, took_s if whole else None)
             _log_line(request, route, status, took_s)
             structlog.contextvars.reset_contextvars(**bound)
+
+
+class Traces:
+    """A span for each request; there only where the configuration wants them."""
+
+    def __init__(self, tracing: "Tracing") -> None:
+        self._tracing = tracing
+
+    @web.middleware
+    async def trace(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Handle the request in a span that its jobs' spans will be below."""
+        route = route_of(request)
+        span = self._tracing.begin(
+            f"{request.method} {route}",
+            "SERVER",
+            inputs.traceparent(request),
+            http__route=route,
+            http__request__method=request.method,
+            drawbridge__request_id=request[REQUEST_ID],
+        )
+        request[TRACEPARENT] = span.traceparent
+        status = CLIENT_LEFT
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            failed = str(status) if status >= 500 else None
+            span.end(failed, http__response__status_code=status)
 
 
 @web.middleware

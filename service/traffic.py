@@ -72,7 +72,7 @@ class Jobs(Collector):
             return  # nobody could look
         waiting, running = seen["waiting"], seen["running"]
         states = {
-            "queued": sum(waiting.values()),
+            "queued": sum(waiting.values()) + seen["held"],
             "running": sum(running.values()),
             "scheduled": seen["scheduled"],
         }

@@ -16,10 +16,33 @@ from neo4j import AsyncGraphDatabase
 from redis.asyncio import Redis
 
 from control import keys, migrations
-from control.config import Config, GraphSection, load
+from control.config import Config, GraphSection, PostgresSection, load
+from control.stores.postgres import Database
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
 from deploy.embedded.stores import Stores
+from tests.stack import SPARING
+
+LONG = (
+    "test_up", "test_crossing", "test_cli_control", "test_health_faults", "test_plane_stores",
+    "test_worker", "test_drain", "test_plane_redis", "test_plane_crash", "test_plane_commands",
+    "test_plane_links", "test_health_checks", "test_flags_client", "test_wheel",
+    "test_readme_kinds", "test_cli_optimize", "test_service_outage", "test_optimize_kind",
+    "test_cli_config",
+)  # fmt: skip
+"""The files that take longest, which begin first, lest one is left over when all else is done."""
+
+
+def pytest_configure() -> None:
+    os.environ.update(SPARING)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell does for what runs in its background; processes would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
 
 
 class LiveStores:
@@ -84,6 +107,14 @@ class LiveStores:
     async def drop_database(self, name: str) -> None:
         """Drop a database, whoever is still connected to it."""
         await self._as_superuser(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    async def set_password(self, password: str) -> None:
+        """Give the application's role another password, and end its connections."""
+        quoted = password.replace("'", "''")
+        await self._as_superuser(f"ALTER ROLE drawbridge PASSWORD '{quoted}'")
+        await self._as_superuser(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'drawbridge'"
+        )
 
     async def _as_superuser(self, statement: str) -> None:
         connection = await asyncpg.connect(
@@ -154,6 +185,14 @@ async def database_url(stores: LiveStores) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     yield await stores.make_database(name)
     await stores.drop_database(name)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool on a database of the test's own that has the schema."""
+    await migrations.migrate(database_url)
+    async with Database(PostgresSection(url=database_url)) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from redis.asyncio import Redis
 
 from control import keys
 from control.ids import new_id
-from worker.jobs.job import Claim, JobState, NewJob, Outcome, Spec
-from worker.jobs.manager import JobStateManager, Rescued
+from worker.jobs.job import Claim, JobState, NewJob, Outcome, Rescued, Spec
+from worker.jobs.manager import JobStateManager
 
 LEASE_S = 15
 

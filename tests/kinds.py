@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 from worker.jobs.kinds import job
@@ -32,6 +34,13 @@ async def wait(context: Any, payload: Any) -> Any:
         return {"drained": True}
     await asyncio.Event().wait()
     return None
+
+
+@job("nap")
+async def nap(context: Any, payload: Any) -> Any:
+    """Be under way for as long as the payload says."""
+    await asyncio.sleep(payload["for_s"])
+    return context.attempt
 
 
 @job("single", concurrency=1)
@@ -64,9 +73,23 @@ async def broken(context: Any, payload: Any) -> Any:
     raise ValueError("wrong\nand a second line")
 
 
+@job("hog")
+async def hog(context: Any, payload: Any) -> Any:
+    """Hold up the worker's loop in its first attempt, until a file is there."""
+    while context.attempt == 1 and not Path(payload["until"]).exists():
+        time.sleep(0.05)
+    return {"attempt": context.attempt}
+
+
 @job("poison", cpu=True, max_attempts=2)
 def poison(context: Any, payload: Any) -> Any:
     """Kill the process that runs it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job("killer", max_attempts=2)
+async def killer(context: Any, payload: Any) -> Any:
+    """Kill the worker that runs it."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

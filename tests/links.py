@@ -12,10 +12,15 @@ from tests.conftest import LiveStores
 Upstream = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
+DRIP_S = 0.1
+"""For each byte."""
+
+
 class Link:
     """A TCP link to a store that can become half-open: it swallows every byte, closes nothing.
 
-    What was swallowed is lost; once healed, only new connections work.
+    What was swallowed is lost; once healed, only new connections work. It can also be slow: then
+    every byte comes, one by one.
     """
 
     def __init__(self, upstream: Upstream) -> None:
@@ -24,6 +29,7 @@ class Link:
         self._poisoned: set[asyncio.StreamWriter] = set()
         self._open: set[asyncio.StreamWriter] = set()
         self.swallows = False
+        self.drips = False
         self.port = 0
 
     async def __aenter__(self) -> "Link":
@@ -41,8 +47,11 @@ class Link:
         self.swallows = True
         self._poisoned |= self._open
 
+    def drip(self) -> None:
+        self.drips = True
+
     def heal(self) -> None:
-        self.swallows = False
+        self.swallows = self.drips = False
 
     def reset(self) -> None:
         """Break every connection; new ones work."""
@@ -72,6 +81,10 @@ class Link:
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
+                while self.drips and data:
+                    sink.write(data[:1])
+                    data = data[1:]
+                    await asyncio.sleep(DRIP_S)  # the slowness itself
                 if sink not in self._poisoned:
                     sink.write(data)
                     await sink.drain()

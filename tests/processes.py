@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.stack import SPARING
+
 Line = dict[str, Any]
 START_S = 60.0
 
@@ -90,6 +92,7 @@ async def replica(
         "HOME": "/nonexistent",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "DRAWBRIDGE_LOG_FORMAT": "json",
+        **SPARING,
         **environment,
         **settings,
     }

@@ -18,6 +18,10 @@ ROOT = Path(__file__).parents[1]
 # Generous, because they cost nothing where all is well: a machine may be several times slower.
 START_S, END_S, SO_S = 120.0, 100.0, 60.0
 
+SPARING = {"OPENBLAS_NUM_THREADS": "1", "SSL_CERT_FILE": os.devnull}
+"""Spares the start of a process a sixth of its work: NumPy's threads, and the authorities of TLS,
+neither of which any test needs."""
+
 _STORE_VARIABLES = ("REDIS_URL", "DATABASE_URL", "NEO4J_URI", "NEO4J_USER", "NEO4J_PASSWORD")
 
 

@@ -8,12 +8,13 @@ from contextlib import aclosing, suppress
 from aiohttp import web
 from redis.asyncio import Redis
 
-from control import ids, keys, logs
+from control import ids, keys, logs, tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.errors import StoreUnavailable
 from control.flags.plane import open_plane
 from control.flags.presence import Presence
+from control.flags.replica import Replica
 from control.health import dependencies, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
@@ -60,9 +61,15 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
     worker, clock, log = instance or ids.new_id(), SystemClock(), logs.get(__name__)
     known = kinds.load(config.jobs.modules).limited(config.jobs.concurrency)
     async with Lifespan() as life:
-        watchdog = Watchdog(clock)
-        of_stores = await life.enter(dependencies.checks(config))
-        engine = Engine((*of_stores, *instance_checks.of_process(watchdog)), clock=clock)
+        watchdog, replica = Watchdog(clock), Replica(clock)
+        engine = Engine(
+            (
+                *await life.enter(dependencies.checks(config)),
+                *instance_checks.of_process(watchdog),
+                instance_checks.of_control_plane(replica),
+            ),
+            clock=clock,
+        )
         probes = Probes(engine, clock=clock)
         metrics = Metrics("worker", Checks(engine, probes, clock), Loop(watchdog))
         await life.enter(serving(_pages(probes, metrics), listening))
@@ -79,12 +86,15 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         life.supervise("health checks", engine.run())
 
         commands = await _open(life, redis.client(config.redis.url))
-        jobs = JobStateManager(
-            commands, result_ttl_s=config.jobs.result_ttl_s, lease_s=config.jobs.lease_s
-        )
+        jobs = JobStateManager.of(commands, config.jobs)
         own = {Sender: await _sender(life, config, clock)}
         known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
-        executor = Executor(jobs, known, modules=config.jobs.modules, memory=config.worker.memory)
+        executor = Executor(
+            jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
+            tracing=await life.enter(
+                tracing.opened(config.log.otlp_url, process="worker", instance=worker)
+            ),
+        )  # fmt: skip
         due, lost = Alarm(clock), Alarm(clock)
         lease = Lease(
             worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,
@@ -98,15 +108,15 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         )
         plane = await open_plane(
             life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
-            database=database, clock=clock,
+            database=database, clock=clock, replica=replica,
         )  # fmt: skip
-        probes.control_stale = lambda: plane.replica.stale
+        probes.control_stale = lambda: replica.stale
         drain = Drain(
-            executor, plane.replica, urgent=life.urgent, clock=clock,
+            executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
         )  # fmt: skip
         for collector in (
-            Work(executor, drain), Flags(plane.replica, clock), Pool(lambda: database.occupancy)
+            Work(executor, drain), Flags(replica, clock), Pool(lambda: database.occupancy)
         ):  # fmt: skip
             metrics.add(collector)
         drain.on_progress(_reporter(drain, executor, plane.presence))

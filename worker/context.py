@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from control.errors import BridgeUp, ControlStateStale, StoreUnavailable
 from control.logs import Logger
 from worker.resources import Resource
 
@@ -15,7 +16,7 @@ T = TypeVar("T")
 _NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a job that another one submits is to be run; for the rest its kind says."""
 
     key: str | None = None
@@ -28,6 +29,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 Submit = Callable[[str, Any, Terms], Awaitable[str]]
 """Submits a job of a kind with a payload; its run id."""
+
+PASSING = (BridgeUp, ControlStateStale, StoreUnavailable)
+"""What that may raise through no fault of the job."""
 
 
 class JobContext:

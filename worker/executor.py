@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from control import logs
 from worker.backoff import retry_delay_s
@@ -16,6 +17,9 @@ from worker.outbox import Outbox
 from worker.reporter import Reporter
 from worker.run import ProcessRun, Run, TaskRun
 
+if TYPE_CHECKING:
+    from control.tracing.spans import Span, Tracing
+
 LOST = "lost"
 """Why a run is stopped whose job belongs to another worker by now: nothing is reported."""
 
@@ -27,7 +31,8 @@ class Running:
     to stop, the first time."""
 
     __slots__ = (
-        "began", "claim", "kind", "outcome", "reporter", "run", "stopped", "timer", "took_s",
+        "began", "claim", "kind", "outcome", "reporter", "run", "span", "stopped", "timer",
+        "took_s",
     )  # fmt: skip
 
     def __init__(self, jobs: JobStateManager, claim: Claim, kind: Kind | None) -> None:
@@ -39,6 +44,7 @@ class Running:
         self.stopped: str | None = None
         self.began = asyncio.get_running_loop().time()
         self.took_s = 0.0
+        self.span: Span | None = None
         self.outcome: Outcome | None = None
 
     @property
@@ -78,12 +84,19 @@ class Executor:
     """The runs of one worker, by run id."""
 
     def __init__(
-        self, jobs: JobStateManager, kinds: Kinds, *, modules: Sequence[str], memory: int
+        self,
+        jobs: JobStateManager,
+        kinds: Kinds,
+        *,
+        modules: Sequence[str],
+        memory: int,
+        tracing: "Tracing | None" = None,
     ) -> None:
         self._jobs = jobs
         self._kinds = kinds
         self._modules = modules
         self._memory = memory
+        self._tracing = tracing
         self._outbox = Outbox(jobs, self._sent)
         self._executing: Counter[str] = Counter()
         self._log = logs.get(__name__)
@@ -110,29 +123,33 @@ class Executor:
         self.running[claim.run_id] = running
         self._executing[claim.spec.lane] += 1
         self._tell_soon()
+        if self._tracing is not None:
+            running.span = self._begun(self._tracing, claim)
         if kind is None:
             message = f"this worker knows no kind {claim.spec.kind!r}; see DRAWBRIDGE_JOBS"
             self._end(running, Ended(None, JobError("UnknownKind", message), retryable=True))
             return
         self._say("job started", running, ordinary=True, attempt=claim.attempt)
+        reporter, submit = running.reporter, Children(self._jobs, self._kinds, claim)
         try:
             if kind.cpu:
                 running.run = ProcessRun(
-                    claim, self._modules, self._memory, running.reporter, self._log
+                    claim,
+                    self._modules,
+                    self._memory,
+                    reporter,
+                    self._log,
+                    submit=submit,
+                    span=running.span,
                 )
             else:
-                running.run = TaskRun(
-                    claim,
-                    kind,
-                    running.reporter,
-                    self._log,
-                    Children(self._jobs, self._kinds, claim),
-                )
+                running.run = TaskRun(claim, kind, reporter, self._log, submit=submit)
         except Exception as error:
             self._end(running, self._internal(running, error))
             return
         loop = asyncio.get_running_loop()
-        running.run.task = loop.create_task(running.run.run())
+        within = running.span.context() if running.span else None
+        running.run.task = loop.create_task(running.run.run(), context=within)
         running.run.task.add_done_callback(lambda task: self._ended(running, task))
         if running.timeout_s:
             running.timer = loop.call_later(running.timeout_s, running.stop, "timeout")
@@ -160,6 +177,15 @@ class Executor:
         """End every run now; they are handed back, or reported as what they were stopped for."""
         for running in list(self.running.values()):
             running.kill()
+
+    def _begun(self, tracing: "Tracing", claim: Claim) -> "Span":
+        return tracing.begin(
+            f"run {claim.spec.kind}",
+            "CONSUMER",
+            claim.spec.traceparent,
+            drawbridge__run_id=claim.run_id,
+            drawbridge__attempt=claim.attempt,
+        )
 
     def _tell_soon(self) -> None:
         if not self._telling:
@@ -202,12 +228,12 @@ class Executor:
         if self.running.get(run_id) is running:
             del self.running[run_id]
         self._tell_soon()
+        word = _word(outcome, held)
         for tell in self._on_end:
-            tell(
-                running.kind.name if running.kind else "unknown",
-                _word(outcome, held),
-                running.took_s,
-            )
+            tell(running.kind.name if running.kind else "unknown", word, running.took_s)
+        if running.span is not None:
+            error = outcome.error if outcome else None
+            running.span.end(error.class_ if error else None, drawbridge__outcome=word)
         if held is None:
             self._say("job abandoned", running, lost=running.lost)
             return

@@ -11,7 +11,8 @@ from control.errors import StoreUnavailable
 from worker.alarm import Alarm
 from worker.executor import LOST, Executor
 from worker.jobs.errors import WorkerLost
-from worker.jobs.manager import JobStateManager, Rescued
+from worker.jobs.job import Rescued
+from worker.jobs.manager import JobStateManager
 
 BEATS_PER_LEASE = 3
 

@@ -1,25 +1,27 @@
 """One run of a claimed job: in a process of its own, or as a task on the loop."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from structlog.contextvars import bind_contextvars
 
 from control import cancelling
-from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
+from control.errors import InvalidInput
 from control.logs import Logger
-from worker.context import JobContext, Submit
+from worker.context import PASSING, JobContext, Submit
 from worker.cpu.process import CpuProcess, Ended
 from worker.jobs.job import Claim, JobError
 from worker.jobs.kinds import Kind
 from worker.reporter import Reporter
 
+if TYPE_CHECKING:
+    from control.tracing.spans import Span
+
 _MESSAGE_LENGTH = 500
 _LONGEST_WAIT_S = 366 * 86_400
-_PASSING = (BridgeUp, ControlStateStale, StoreUnavailable)
-"""What a submission may raise through no fault of the job."""
 _STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
 _encode = msgspec.json.Encoder().encode
 
@@ -54,27 +56,34 @@ class ProcessRun:
         memory: int,
         reporter: Reporter,
         log: Logger,
+        *,
+        submit: Submit,
+        span: "Span | None" = None,
     ) -> None:
         self._claim = claim
+        self._span = span
         self._process = CpuProcess(
             claim.spec.kind,
             modules,
             memory=memory,
             on_progress=reporter.on_progress,
             on_checkpoint=reporter.on_checkpoint,
+            on_submit=submit,
             log=log,
         )
 
     async def run(self) -> Ended:
         claim = self._claim
         _bind(claim)
-        return await self._process.run(
-            run_id=claim.run_id,
-            attempt=claim.attempt,
-            correlation_id=claim.spec.correlation_id,
-            payload=claim.payload,
-            checkpoint=claim.checkpoint,
-        )
+        with self._span.below("process") if self._span else contextlib.nullcontext() as span:
+            return await self._process.run(
+                run_id=claim.run_id,
+                attempt=claim.attempt,
+                correlation_id=claim.spec.correlation_id,
+                traceparent=span.traceparent if span else claim.spec.traceparent,
+                payload=claim.payload,
+                checkpoint=claim.checkpoint,
+            )
 
     def cancel(self, reason: str) -> None:
         self._process.cancel(reason)
@@ -89,7 +98,7 @@ class TaskRun:
     task: asyncio.Task[Ended] | None = None
 
     def __init__(
-        self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger, submit: Submit
+        self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger, *, submit: Submit
     ) -> None:
         self._claim = claim
         self._kind = kind
@@ -139,7 +148,7 @@ class TaskRun:
             self._log.warning("job raised", exc_info=error)
         lines = str(error).splitlines() or [""]
         told = JobError(type(error).__name__, lines[0][:_MESSAGE_LENGTH])
-        retryable = isinstance(error, (*self._kind.retry_on, *_PASSING))
+        retryable = isinstance(error, (*self._kind.retry_on, *PASSING))
         return Ended(None, told, retryable=retryable, retry_in_s=_stated_wait_s(error))
 
 

@@ -24,7 +24,7 @@ from structlog.typing import EventDict, WrappedLogger
 from control.ids import new_id
 from worker.context import Terms
 from worker.cpu.context import Context
-from worker.cpu.frames import FrameType, LogLine
+from worker.cpu.frames import FrameType, LogLine, Submission, Submitted
 from worker.cpu.process import CpuProcess, Ended
 from worker.jobs.job import Claim, JobError, JobState, Spec
 from worker.jobs.kinds import Kind, kind_of
@@ -107,7 +107,7 @@ async def run_kind(
 
 
 async def _on_the_loop(kind: Kind, claim: Claim, recorder: "_Recorder") -> Ended:
-    run = TaskRun(claim, kind, recorder, recorder.log, recorder.submit)
+    run = TaskRun(claim, kind, recorder, recorder.log, submit=recorder.submit)
     run.task = asyncio.create_task(run.run())
     recorder.begin(run.cancel, run.kill)
     return await recorder.end(run.task)
@@ -117,6 +117,7 @@ async def _in_a_process(kind: Kind, module: str, claim: Claim, recorder: "_Recor
     child = CpuProcess(
         kind.name, [module], memory=_MEMORY, log=recorder.log,
         on_progress=recorder.on_progress, on_checkpoint=recorder.on_checkpoint,
+        on_submit=recorder.submit,
     )  # fmt: skip
     task = asyncio.create_task(
         child.run(
@@ -135,6 +136,7 @@ async def _in_a_thread(kind: Kind, claim: Claim, recorder: "_Recorder") -> Ended
     context = _ThreadContext(
         recorder.on_frame, run_id=claim.run_id, attempt=claim.attempt,
         correlation_id=claim.spec.correlation_id, restored=claim.checkpoint,
+        submitted=lambda: Submitted(new_id()),
     )  # fmt: skip
 
     def work() -> Ended:
@@ -214,6 +216,9 @@ class _Recorder(Reporter):
             self.on_progress(msgspec.json.decode(body))
         elif kind is FrameType.CHECKPOINT:
             self.on_checkpoint(body)
+        elif kind is FrameType.SUBMIT:
+            asked = msgspec.json.decode(body, type=Submission)
+            self.seen.submitted.append((asked.kind, asked.payload))
         elif kind is FrameType.LOG:
             line = msgspec.json.decode(body, type=LogLine)
             self.seen.logs.append({"event": line.event, "log_level": line.level, **line.fields})

@@ -151,13 +151,15 @@ async def open_plane(
     subscriber: Subscriber,
     database: Database,
     clock: Clock,
+    replica: Replica | None = None,
 ) -> ControlPlane:
     """The control plane of this process; its tasks belong to ``life``.
 
-    No store needs to be there. ``subscriber`` is run by the caller.
+    No store needs to be there. ``subscriber`` is run by the caller; ``replica`` is what will hold
+    the flags, for whoever has to know it before.
     """
     url = config.postgres.url
-    replica = Replica(clock)
+    replica = replica or Replica(clock)
     ledger = Ledger(database, config.control.flags, clock)
     wire = Wire(redis)
     projection = Projection(redis, clock, wire=wire)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from control import keys, sql
 from control.config import Config, GraphSection
@@ -78,7 +78,12 @@ class RedisProbe:
         pipe.get(self._key)
         pipe.info("memory")
         pipe.info("replication")
-        *needed, memory, replication = await pipe.execute(raise_on_error=False)
+        try:
+            *needed, memory, replication = await pipe.execute(raise_on_error=False)
+        except RedisError as error:
+            if redis.needs_login(error):
+                raise Down("AuthenticationFailed") from None
+            raise
         took_s = time.monotonic() - began
         for answer in needed:
             if isinstance(answer, Exception):

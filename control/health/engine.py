@@ -25,6 +25,9 @@ WAKE_GAP_S = 0.1
 JITTER = 0.1
 """Share by which pauses vary, so that a fleet's probes do not march in step."""
 
+LATE_S = 0.25
+"""A deadline that is noticed so much later was missed by the loop, not by the probe alone."""
+
 _LOGGED_CHARACTERS = 500
 _Task = asyncio.Task[Mapping[str, object]]
 
@@ -126,6 +129,10 @@ class _Loop:
         task.add_done_callback(_retrieve)
         try:
             await asyncio.wait({task}, timeout=self._check.timeout_s)
+            late_s = self._clock.monotonic() - began - self._check.timeout_s
+            if late_s > LATE_S and not task.done():
+                # The loop stood still, and so did the probe: its answer may lie there unread.
+                await asyncio.wait({task}, timeout=min(late_s, self._check.timeout_s))
             self._probing = False
             self._judge(task, began)
         finally:  # also when this loop itself is cancelled in the middle of a probe

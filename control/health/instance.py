@@ -4,6 +4,7 @@ None of them is required: a process that runs short of something still serves.
 """
 
 import asyncio
+import contextlib
 import os
 import resource
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ _TAGS = frozenset({OWN})
 SCARCE = 95.0
 """Percent of memory, disk or file descriptors in use from which on there is a warning."""
 
+_FIRST_S = 1.8
 _MEBIBYTE = 1 << 20
 _MANY = 1 << 30
 """Stands for a number of files without a limit."""
@@ -39,9 +41,13 @@ def of_process(watchdog: Watchdog) -> tuple[Check, ...]:
 
 
 def of_control_plane(replica: Replica) -> Check:
-    """The check ``control_plane``: whether something proves the flags fresh."""
+    """The check ``control_plane``: whether something proves the flags fresh. At first it waits a
+    little for that to be so."""
 
     async def ask() -> Mapping[str, object]:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_S):
+                await replica.proved.wait()
         if replica.stale:
             raise ControlStateStale
         age_s = replica.staleness_s or 0.0

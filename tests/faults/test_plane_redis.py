@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -12,35 +11,14 @@ from redis.asyncio import Redis
 from control import cancelling, keys
 from control.errors import DrawbridgeError
 from control.flags.document import INGESTION, MAINTENANCE
-from tests.conftest import LiveStores
 from tests.faults.conftest import Jobs
-from tests.faults.fleet import PING, SPARE, Fleet, fleet_of
+from tests.faults.fleet import PING, SPARE, Fleet
 from tests.faults.proxy import Way, proxy_to
 from tests.faults.servers import own_redis
 from tests.faults.witness import monitored, observed
 from tests.stack import wait_until
 
 FLAG = SPARE[0]
-
-
-@pytest.fixture(scope="module")
-async def shared(
-    stores: LiveStores, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Fleet]:
-    async with (
-        own_redis(tmp_path_factory.mktemp("redis")) as server,
-        fleet_of(2, 1, server, stores) as fleet,
-    ):
-        yield fleet
-
-
-@pytest.fixture
-async def fleet(shared: Fleet) -> AsyncIterator[Fleet]:
-    """Two services and a worker, all well at the beginning and at the end."""
-    yield shared
-    await shared.mend()
-    for one in shared.all:
-        assert one.positions == sorted(set(one.positions)), "it went back, or applied one twice"
 
 
 async def test_flushall_under_load_opens_no_gate_and_is_repaired(fleet: Fleet) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -10,31 +9,10 @@ import pytest
 from control import ids
 from control.flags.document import INGESTION, MAINTENANCE, Position
 from tests.conftest import LiveStores
-from tests.faults.fleet import SPARE, Fleet, fleet_of
+from tests.faults.fleet import SPARE, Fleet
 from tests.faults.proxy import Way
-from tests.faults.servers import own_redis
 from tests.faults.witness import observed
 from tests.stack import clean_environment, drawbridge, wait_until
-
-
-@pytest.fixture(scope="module")
-async def shared(
-    stores: LiveStores, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Fleet]:
-    async with (
-        own_redis(tmp_path_factory.mktemp("redis")) as server,
-        fleet_of(2, 1, server, stores) as fleet,
-    ):
-        yield fleet
-
-
-@pytest.fixture
-async def fleet(shared: Fleet) -> AsyncIterator[Fleet]:
-    """Two services and a worker, all well at the beginning and at the end."""
-    yield shared
-    await shared.mend()
-    for one in shared.all:
-        assert one.positions == sorted(set(one.positions)), "it went back, or applied one twice"
 
 
 async def test_without_postgresql_a_change_is_refused_and_nothing_is_half_done(

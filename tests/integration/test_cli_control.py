@@ -24,7 +24,7 @@ from control.flags.client import ControlClient
 from control.flags.document import INGESTION, MAINTENANCE, Document
 from tests.conftest import LiveStores, open_gate
 from tests.processes import Replica, replica
-from tests.stack import clean_environment, drawbridge, wait_until
+from tests.stack import SO_S, clean_environment, drawbridge, wait_until
 
 TOKEN = "token-of-the-tests-0123456789abcdef"
 
@@ -211,7 +211,7 @@ async def test_a_terminal_gets_a_live_view(fleet: Fleet, way: list[str]) -> None
             assert fleet.worker_id in shown()
             assert "has not applied it" in shown()
             process.send_signal(signal.SIGINT)
-            assert await asyncio.wait_for(process.wait(), 30) == 130
+            assert await asyncio.wait_for(process.wait(), SO_S) == 130
             assert "stands" in shown()
     finally:
         os.close(ours)
@@ -223,9 +223,9 @@ async def test_ctrl_c_ends_the_waiting_only(fleet: Fleet) -> None:
         fleet.held(),
         fleet.start("maintenance", "on", "--wait", "quiesced") as process,
     ):
-        await asyncio.wait_for(process.stderr.readuntil(b"has not applied it"), 30)
+        await asyncio.wait_for(process.stderr.readuntil(b"has not applied it"), SO_S)
         process.send_signal(signal.SIGINT)
-        _, err = await asyncio.wait_for(process.communicate(), 30)
+        _, err = await asyncio.wait_for(process.communicate(), SO_S)
         assert process.returncode == 130
         assert b"app_maintenance stands" in err
         assert b"Traceback" not in err

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from tests.conftest import LiveStores
 from tests.serving import MODEL, served, with_database
-from tests.stack import clean_environment
+from tests.stack import SO_S, clean_environment
 from worker.jobs.job import JobState
 
 
@@ -25,13 +25,13 @@ async def test_following_waits_until_the_bridge_is_lowered(
         )  # fmt: skip
         assert process.stderr is not None
         try:
-            await asyncio.wait_for(process.stderr.readuntil(b"queued"), 30)
+            await asyncio.wait_for(process.stderr.readuntil(b"queued"), SO_S)
             claim = await api.claim()
             await api.put_flag(reason="db upgrade")
-            await asyncio.wait_for(process.stderr.readuntil(b"waiting for the bridge"), 30)
+            await asyncio.wait_for(process.stderr.readuntil(b"waiting for the bridge"), SO_S)
             await api.finish(claim, JobState.COMPLETED, result=b'{"outcome": "optimal"}')
             await api.put_flag(value=False)
-            out, _ = await asyncio.wait_for(process.communicate(), 30)
+            out, _ = await asyncio.wait_for(process.communicate(), SO_S)
             assert (process.returncode, out) == (0, b"optimal\n")
         finally:
             if process.returncode is None:

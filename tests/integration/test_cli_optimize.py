@@ -22,7 +22,7 @@ from tests.stack import wait_until
 from worker.jobs.job import Claim, JobError, JobState
 from worker.jobs.manager import Progress
 
-WITHIN_S = 30
+WITHIN_S = 60
 RESULT = {
     "outcome": "optimal",
     "objective": 9.0,

@@ -17,6 +17,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
+from tests.timing import timed
 from worker.cpu.process import CpuProcess, Ended, child_environment
 from worker.jobs.job import JobError
 
@@ -43,6 +44,7 @@ class Run:
             memory=options.pop("memory", 4 << 30),
             on_progress=options.pop("on_progress", self._on_progress),
             on_checkpoint=lambda text: self.checkpoints.append(json.loads(text)),
+            on_submit=None,  # type: ignore[arg-type] # see test_cpu_submit.py
             log=log,
             **options,
         )
@@ -230,6 +232,7 @@ async def test_log_lines_reach_the_workers_log() -> None:
     assert line["attempt"] == 2
 
 
+@timed
 async def test_a_cancel_that_the_function_heeds() -> None:
     run = Run("t.polite")
     task = run.start()
@@ -252,6 +255,7 @@ async def test_a_result_that_was_whole_when_the_cancel_came() -> None:
     assert await task == Ended(result=b'"all done"')
 
 
+@timed
 async def test_a_cancel_that_the_function_does_not_heed() -> None:
     run = Run("t.deaf")
     task = run.start()
@@ -262,6 +266,7 @@ async def test_a_cancel_that_the_function_does_not_heed() -> None:
     assert_gone(pid)
 
 
+@timed
 async def test_a_stopped_process_is_killed_all_the_same() -> None:
     run = Run("t.polite")
     task = run.start()
@@ -273,6 +278,7 @@ async def test_a_stopped_process_is_killed_all_the_same() -> None:
     assert_gone(pid)
 
 
+@timed
 async def test_a_drain_waits_until_the_caller_decides() -> None:
     run = Run("t.deaf", term_after_s=0.0, kill_after_s=0.0)
     task = run.start()
@@ -286,6 +292,7 @@ async def test_a_drain_waits_until_the_caller_decides() -> None:
     assert_gone(pid)
 
 
+@timed
 async def test_a_cancel_goes_beyond_a_drain() -> None:
     run = Run("t.deaf")
     task = run.start()
@@ -305,6 +312,7 @@ async def test_stopped_before_the_start_nothing_starts(stop: Callable[[CpuProces
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 5, 10, 100, 1_000])
+@timed
 async def test_cancelled_while_it_starts(turns: int) -> None:
     run = Run("t.deaf")
     task = run.start()
@@ -320,11 +328,11 @@ async def test_a_drain_before_the_function_begins_ends_it() -> None:
     """The process is there, but its modules are not imported yet."""
     run = Run("t.deaf")
     task = run.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while run.process.pid is None:
             await asyncio.sleep(0)
     run.process.cancel("drain")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await task == Ended(interrupted=True)
 
 
@@ -339,6 +347,7 @@ async def test_cancelling_the_task_leaves_no_process() -> None:
 
 
 @pytest.mark.parametrize("payload", ["leave", "wait"])
+@timed
 async def test_what_the_function_started_ends_with_it(payload: str) -> None:
     run = Run("t.family", payload)
     task = run.start()
@@ -364,13 +373,15 @@ async def test_what_a_callback_raises_comes_out_of_run() -> None:
 
 PARENT = """
 import asyncio, sys, structlog
+from tests.timing import timed
 from worker.cpu.process import CpuProcess
 
 def told(fields):
     print(fields["pid"], flush=True)
 
 process = CpuProcess(sys.argv[1], ["tests.models.cpu_kinds"], memory=4 << 30,
-                     on_progress=told, on_checkpoint=print, log=structlog.get_logger())
+                     on_progress=told, on_checkpoint=print, on_submit=print,
+                     log=structlog.get_logger())
 asyncio.run(process.run(run_id="r", attempt=1, correlation_id="c", payload=b"1", checkpoint=None))
 """
 

@@ -8,9 +8,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from control import migrations
 from control.clock import SystemClock
-from control.config import PostgresSection
 from control.errors import InvalidInput
 from control.flags import audit, commands
 from control.flags.audit import Audit
@@ -40,13 +38,6 @@ COLUMNS = {
     "hash": "set_byte(hash, 16, get_byte(hash, 16) # 1)",
 }
 """How somebody changes each column of a row, by no more than a byte where that can be."""
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    await migrations.migrate(database_url)
-    async with Database(PostgresSection(url=database_url)) as opened:
-        yield opened
 
 
 @pytest.fixture

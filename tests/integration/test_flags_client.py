@@ -29,7 +29,7 @@ from control.flags.errors import CommandTimedOut, NobodyListens
 from control.flags.outcome import Verdict
 from tests.conftest import LiveStores
 from tests.planes import Planes
-from tests.stack import ROOT, clean_environment, drawbridge, wait_until
+from tests.stack import ROOT, SO_S, clean_environment, drawbridge, wait_until
 
 T = TypeVar("T")
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -183,7 +183,7 @@ async def test_a_script_with_nothing_but_its_environment(fleet: Planes) -> None:
         sys.executable, "-c", lines, cwd=ROOT, env=environ(fleet.config),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    out, _ = await asyncio.wait_for(process.communicate(), SO_S)
     assert (process.returncode, out) == (0, b"")
     assert plane.replica.raised is not None
     assert plane.replica.raised.reason == "from a script"
@@ -277,7 +277,7 @@ async def test_a_bare_publish_as_the_readme_has_it(fleet: Planes, redis: Redis) 
 async def events_of(process: Any, type_: str, **fields: Any) -> dict[str, Any]:
     """The next event of a type and with these fields that a command prints."""
     while True:
-        line = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        line = json.loads(await asyncio.wait_for(process.stdout.readline(), SO_S))
         if line["type"] == type_ and fields.items() <= line.items():
             return line
 
@@ -307,7 +307,7 @@ async def test_events_go_on_across_reconnects(fleet: Planes, redis: Redis) -> No
             assert told["flags"][INGESTION]["is_active"] is value
             await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         process.send_signal(signal.SIGINT)
-        _, err = await asyncio.wait_for(process.communicate(), 30)
+        _, err = await asyncio.wait_for(process.communicate(), SO_S)
         assert process.returncode == 130, err.decode()
         assert err == b""
     finally:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from control import ids, migrations
+from control import ids
 from control.clock import SystemClock
 from control.config import PostgresSection
 from control.flags import commands
@@ -38,13 +38,6 @@ class ManualClock:
 
     def monotonic(self) -> float:
         return 0.0
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    await migrations.migrate(database_url)
-    async with Database(PostgresSection(url=database_url), connect_s=1.0) as opened:
-        yield opened
 
 
 @pytest.fixture

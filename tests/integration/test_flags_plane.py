@@ -84,7 +84,7 @@ async def test_an_emptied_redis_is_mended(fleet: Planes, redis: Redis) -> None:
     async def mended() -> bool:
         return bool(await redis.hget(keys.FLAGS, MAINTENANCE) == b"1")
 
-    await wait_until(mended, 5)
+    await wait_until(mended)
 
 
 async def test_changes_are_told_in_order(fleet: Planes) -> None:
@@ -169,7 +169,7 @@ async def test_operators_see_what_happens(fleet: Planes) -> None:
         await plane.change(commands.new("toggle", MAINTENANCE, actor="ann"))
         plane.presence.report(phase="draining", running=3, quiesced=False)
         seen = {}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for event in happening:
                 seen[event.type] = msgspec.json.decode(event.data)
                 if seen.get("replica", {}).get("phase") == "draining":
@@ -218,9 +218,9 @@ async def test_foreign_values_in_redis_are_mended(fleet: Planes, redis: Redis) -
         found = await redis.mget(keys.status(MAINTENANCE), keys.status(INGESTION))
         return found == [b"false"] * 2 and await redis.hget(keys.FLAGS, MAINTENANCE) == b"0"
 
-    await wait_until(mended, 5)
+    await wait_until(mended)
     await redis.set(keys.FLAGS, "no hash at all")
-    await wait_until(lambda: _is_hash(redis), 5)
+    await wait_until(lambda: _is_hash(redis))
 
 
 async def test_without_an_instance_a_command_fails_at_once(

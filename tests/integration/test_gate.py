@@ -22,7 +22,7 @@ from tests.serving import MODEL, MPS, Served, problem, served, with_database
 from tests.stack import wait_until
 from worker.jobs.manager import Progress
 
-WITHIN_S = 20
+WITHIN_S = 60
 BASE = "/base-pricing/api/v1"
 SECRET = "a secret of the test's own, long enough for HS256"
 OPERATOR = {"Authorization": "Bearer the-admin-token"}

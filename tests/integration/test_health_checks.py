@@ -29,11 +29,13 @@ from control.health.probes import Probes
 from control.stores.graph import Graph
 from tests.conftest import LiveStores
 from tests.links import linked
+from tests.stack import wait_until
+from tests.timing import timed
 
-SHOWS_S = 3.0 + 0.3
+SHOWS_S = 3.0 + 0.5
 """The contract's deadline and what a busy machine may add."""
 
-AT_ONCE_S = 0.3
+AT_ONCE_S = 1.0
 STORE = {"redis": "redis", "neo4j": "graph", "database": "postgres"}
 
 
@@ -105,11 +107,11 @@ async def watching(config: Config) -> AsyncIterator[Watched]:
 async def watched(stores: LiveStores) -> AsyncIterator[Watched]:
     """Health over the session's stores, all well."""
     async with watching(stores.config) as found:
-        for name in STORE:
-            await found.recovers(name)
+        await wait_until(lambda: {found.word(name) for name in STORE} == {"ok"})
         yield found
 
 
+@timed
 async def test_all_well(watched: Watched) -> None:
     assert await watched.ready() == (200, {"redis": "ok", "neo4j": "ok"})
     details = {name: dict(r.details) for name, r in watched.engine.snapshot.results.items()}
@@ -122,6 +124,7 @@ async def test_all_well(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_killed_and_started_again(stores: LiveStores, watched: Watched, name: str) -> None:
     await stores.kill(STORE[name])
     try:
@@ -137,6 +140,7 @@ async def test_killed_and_started_again(stores: LiveStores, watched: Watched, na
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_frozen_and_thawed(stores: LiveStores, watched: Watched, name: str) -> None:
     stores.freeze(STORE[name])
     try:
@@ -149,6 +153,7 @@ async def test_frozen_and_thawed(stores: LiveStores, watched: Watched, name: str
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_half_open_link(stores: LiveStores, name: str) -> None:
     async with linked(stores, name) as (link, config), watching(config) as watched:
         await watched.recovers(name)
@@ -159,6 +164,7 @@ async def test_half_open_link(stores: LiveStores, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STORE)
+@timed
 async def test_frozen_before_the_first_probe(stores: LiveStores, name: str) -> None:
     stores.freeze(STORE[name])
     try:
@@ -170,6 +176,7 @@ async def test_frozen_before_the_first_probe(stores: LiveStores, name: str) -> N
         stores.thaw(STORE[name])
 
 
+@timed
 async def test_all_three_frozen_at_once(stores: LiveStores, watched: Watched) -> None:
     for store in STORE.values():
         stores.freeze(store)
@@ -193,6 +200,7 @@ WRONG = "wr0ng-p4ssword"
 
 
 @pytest.mark.parametrize("name", ["neo4j", "database"])
+@timed
 async def test_a_wrong_password_is_named_and_never_shown(stores: LiveStores, name: str) -> None:
     config = stores.config
     right = urlsplit(config.postgres.url).password
@@ -211,6 +219,7 @@ async def test_a_wrong_password_is_named_and_never_shown(stores: LiveStores, nam
     assert WRONG not in json.dumps(logs, default=str)
 
 
+@timed
 async def test_a_wrong_password_of_redis(stores: LiveStores) -> None:
     async with (
         linked(stores, "redis") as (link, config),
@@ -230,6 +239,7 @@ async def test_a_wrong_password_of_redis(stores: LiveStores) -> None:
     assert WRONG not in json.dumps(logs, default=str)
 
 
+@timed
 async def test_every_address_unusable_from_the_start(stores: LiveStores) -> None:
     config = Config()
     config = replace(
@@ -289,7 +299,7 @@ async def test_the_graph_store_tells_why_it_cannot_be_used(
             await store.read("RETURN 1 +")
         stores.freeze("graph")
         try:
-            async with asyncio.timeout(2.5):
+            async with asyncio.timeout(20):
                 with pytest.raises(StoreUnavailable, match="neo4j is unavailable: timeout"):
                     await store.read("RETURN 1")
         finally:

@@ -19,14 +19,16 @@ async def test_a_worker_tells_how_it_is(stores: LiveStores, redis) -> None:
     async with replica("worker", stores.environment, **settings) as worker:
         line = await worker.logged("working")
         await worker.logged("health check passes", check="redis")
-        await worker.logged("health check passes", check="event_loop")
+        for check in ("event_loop", "control_plane"):
+            await worker.logged("health check passes", check=check)
         async with aiohttp.ClientSession(line["probes"]) as http:
             async with http.get("/ready?exclude=neo4j&verbose") as response:
                 body = await response.json()
             assert body["dependencies"] == {"redis": "ok"}
-            assert body["checks"]["event_loop"] == {
-                "status": "healthy", "response_time_ms": None, "required": False,
-            }  # fmt: skip
+            for check in ("event_loop", "control_plane"):
+                assert body["checks"][check] == {
+                    "status": "healthy", "response_time_ms": None, "required": False,
+                }  # fmt: skip
             async with http.get("/ready/redis/") as response:
                 assert response.status == 200
             async with http.get("/ready/nothing") as response:

@@ -28,7 +28,8 @@ async def test_jobs_that_wait_and_jobs_that_run(redis: Redis, probe: WorkforcePr
     await jobs.state.heartbeat("hand", [], join=True)
     none = {"cpu": 0, "io": 0}
     idle = {
-        "live": 1, "waiting": none, "running": none, "scheduled": 0, "oldest_waiting_s": None,
+        "live": 1, "waiting": none, "held": 0, "running": none, "scheduled": 0,
+        "oldest_waiting_s": None,
     }  # fmt: skip
     assert await probe.ask() == idle
     for priority in ("high", "normal", "low"):
@@ -44,3 +45,13 @@ async def test_jobs_that_wait_and_jobs_that_run(redis: Redis, probe: WorkforcePr
     await jobs.state.claim("hand", "io", 10)
     await jobs.submit("echo", run_at_ms=1 << 42)
     assert await probe.ask() == idle | {"running": {"cpu": 0, "io": 3}, "scheduled": 1}
+
+
+async def test_jobs_that_wait_for_a_slot_of_their_kind(redis: Redis, probe: WorkforceProbe) -> None:
+    jobs = Jobs(redis)
+    await jobs.state.heartbeat("hand", [], join=True)
+    for kind in ("single", "single", "single", "echo"):
+        await jobs.submit(kind)
+    assert len(await jobs.state.claim("hand", "io", 10, limits={"single": 1})) == 2
+    told = await probe.ask()
+    assert (told["held"], told["waiting"], told["running"]["io"]) == (2, {"cpu": 0, "io": 0}, 2)

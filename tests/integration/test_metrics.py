@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from service.appkeys import HEALTH
-from tests.conftest import LiveStores
+from tests.conftest import LiveStores, open_gate
 from tests.faults.conftest import Jobs
 from tests.processes import replica
 from tests.serving import Served, served
@@ -173,23 +174,58 @@ async def test_a_scrape_asks_no_store(stores: LiveStores, api: Served) -> None:
     assert {results.results[name].state for name in ("redis", "database", "neo4j")} == {"ok"}
 
 
-async def test_a_worker_tells_what_it_ran(stores: LiveStores, redis: Redis) -> None:
+@pytest.fixture(scope="module")
+async def of_worker(stores: LiveStores, api: Served) -> str:
+    """What a worker tells once it has run a job."""
     settings = {"DRAWBRIDGE_JOBS": "tests.kinds"}
-    async with replica("worker", stores.environment, **settings) as worker:
+    async with (
+        Redis.from_url(stores.addresses.redis_url) as redis,
+        replica("worker", stores.environment, **settings) as worker,
+    ):
+        await open_gate(redis)
         line = await worker.logged("working")
         await Jobs(redis).submit("echo")
         async with aiohttp.ClientSession(line["probes"]) as http:
-            ended = labelled(kind="echo", outcome="completed")
 
-            async def told() -> Samples | None:
-                samples = await scrape(http)
-                counted = samples.get("drawbridge_jobs_ended_total", {})
-                return samples if counted.get(ended) else None
+            async def told() -> str | None:
+                async with http.get("/metrics") as response:
+                    text = await response.text()
+                return text if "drawbridge_jobs_ended_total{" in text else None
 
-            samples = await wait_until(told)
+            found: str = await wait_until(told)
+            return found
+
+
+def test_a_worker_tells_what_it_ran(of_worker: str) -> None:
+    samples, ended = read(of_worker), labelled(kind="echo", outcome="completed")
     assert samples["drawbridge_jobs_ended_total"][ended] == 1
     assert samples["drawbridge_job_duration_seconds_count"][ended] == 1
     assert samples["drawbridge_drain_phase"][labelled(phase="running")] == 1
     assert samples["drawbridge_drain_phase"][labelled(phase="paused")] == 0
     assert samples["drawbridge_event_loop_lag_seconds_count"][()] > 0
     assert samples["process_resident_memory_bytes"][()] > 1 << 20
+
+
+def series(text: str) -> set[str]:
+    """The names of all series that a process may show, those without a sample yet included."""
+    parts = {"histogram": ("_bucket", "_sum", "_count")}
+    return {
+        name + part
+        for _, _, name, kind in (line.split() for line in text.splitlines() if "# TYPE" in line)
+        for part in parts.get(kind, ("",))
+    }
+
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+@pytest.mark.parametrize("file", ["grafana/drawbridge.json", "prometheus/alerts.yml",
+                                  "prometheus/alerts_test.yml"])  # fmt: skip
+async def test_dashboards_and_alerts_read_what_there_is(
+    api: Served, of_worker: str, file: str
+) -> None:
+    async with api.http.get("/metrics") as response:
+        shown = series(await response.text()) | series(of_worker)
+    asked = set(re.findall(r"\b(?:drawbridge|process)_[a-z_]+", (DEPLOY / file).read_text()))
+    assert len(asked) > 10
+    assert asked <= shown

@@ -190,7 +190,7 @@ async def test_the_pool_opens_without_a_server_and_tells_when_it_is_full(
 
 async def test_closing_a_pool_of_a_frozen_server_has_an_end(stores: LiveStores) -> None:
     try:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             async with Database(stores.config.postgres, connect_s=0.3) as database:
                 await database.execute("SELECT 1")
                 stores.freeze("postgres")

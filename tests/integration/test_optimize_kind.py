@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from tests.models.hard import market_split, wide_knapsacks
+from tests.timing import timed
 from worker.cpu.process import CpuProcess, Ended
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -54,6 +55,7 @@ class Run:
             memory=memory,
             on_progress=self._on_progress,
             on_checkpoint=self.checkpoints.append,
+            on_submit=None,  # type: ignore[arg-type] # it does not
             log=structlog.get_logger(),
         )
 
@@ -233,6 +235,7 @@ async def test_progress_while_solving() -> None:
     assert len(elapsed) >= 4
 
 
+@timed
 async def test_cancel_in_the_tree_hands_back_the_incumbent() -> None:
     run = Run("mps", market_split())
     task = asyncio.create_task(run.end())
@@ -249,6 +252,7 @@ async def test_cancel_in_the_tree_hands_back_the_incumbent() -> None:
     assert run.checkpoints == []
 
 
+@timed
 async def test_cancel_at_the_root_node() -> None:
     run = Run("mps", wide_knapsacks())
     task = asyncio.create_task(run.end())
@@ -261,6 +265,7 @@ async def test_cancel_at_the_root_node() -> None:
     assert ended.error is None
 
 
+@timed
 async def test_cancel_while_the_model_is_read() -> None:
     run = Run("mps", wide_knapsacks())
     task = asyncio.create_task(run.end())

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -22,29 +22,17 @@ from control.principals import (
     Role,
 )
 from control.stores.postgres import Database
+from tests.clocks import ManualClock
 from tests.conftest import LiveStores
 
 ADMIN = "the-configured-token"
-
-
-class ManualClock:
-    """Time that stands still until a test moves it on."""
-
-    def __init__(self) -> None:
-        self.passed_s = 0.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 11, 21, tzinfo=UTC) + timedelta(seconds=self.passed_s)
-
-    def monotonic(self) -> float:
-        return 1000.0 + self.passed_s
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     await migrations.migrate(database_url)
     section = PostgresSection(url=database_url)
-    async with Database(section, connect_s=0.5, query_s=0.5) as opened:
+    async with Database(section, connect_s=1.5, query_s=1.5) as opened:
         yield opened
 
 

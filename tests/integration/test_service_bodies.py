@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.serving import MODEL, MPS, Served, problem, served
+from tests.timing import timed
 
 MIB = 1 << 20
 GZIP = {**MPS, "Content-Encoding": "gzip"}
@@ -53,6 +54,7 @@ async def test_a_body_just_under_the_limit_is_read(api: Served) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@timed
 async def test_a_bomb_costs_little_memory_and_never_holds_up_the_loop(
     api: Served, encoding: str
 ) -> None:

@@ -16,7 +16,7 @@ from tests.stack import wait_for
 from worker.jobs.job import Claim, JobState
 from worker.jobs.manager import Progress
 
-WITHIN_S = 20
+WITHIN_S = 60
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from control.clock import iso
 from control.errors import BridgeUp, StoreUnavailable
 from service.submission import MOST_AT_ONCE
 from tests.serving import MODEL, Served, problem, served, with_database
+from tests.timing import timed
 from worker.jobs.job import Accepted, JobState, NewJob
 
 USERS = "tests.models.user_kinds"
@@ -349,6 +350,7 @@ async def test_a_bridge_that_is_raised_halfway(api: Served, monkeypatch) -> None
     assert told["unknown"] == []
 
 
+@timed
 async def test_a_frozen_redis_is_told_in_time(api: Served, stores) -> None:
     await batch(api, [greeting()])
     stores.freeze("redis")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.serving import MODEL, MPS, Served, problem, served
 from tests.stack import wait_for
+from tests.timing import timed
 
 LIMIT_S = 3.0 + 1.0
 """What the contract allows, and something for two busy cores."""
@@ -53,6 +54,7 @@ async def refused(api: Served, method: str, path: str, **options: object) -> Non
 
 
 @pytest.mark.parametrize("away", [frozen, stopped])
+@timed
 async def test_without_redis_every_job_route_says_so_in_time(api: Served, stores, away) -> None:
     run_id = await api.put()
     async with away(stores, "redis"):
@@ -75,6 +77,7 @@ async def submitted(api: Served) -> int:
 
 
 @pytest.mark.parametrize("away", [frozen, stopped])
+@timed
 async def test_jobs_need_redis_only(api: Served, stores, away) -> None:
     async with away(stores, "postgres", "graph"):
         async with api.http.post("/optimize", data=MODEL, headers=MPS) as response:
@@ -87,6 +90,7 @@ async def test_jobs_need_redis_only(api: Served, stores, away) -> None:
             assert response.status == 202
 
 
+@timed
 async def test_a_key_that_cannot_be_looked_up_is_no_wrong_key(api: Served, stores) -> None:
     headers = {"Authorization": "Bearer dbk_" + "x" * 43}
     async with frozen(stores, "postgres"):

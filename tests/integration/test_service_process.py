@@ -13,7 +13,7 @@ from tests.processes import Replica, replica
 from tests.serving import MODEL, MPS
 from tests.stack import wait_for
 
-WITHIN_S = 20
+WITHIN_S = 60
 NOWHERE = {
     "REDIS_URL": "redis://127.0.0.1:1/0",
     "DATABASE_URL": "postgresql://127.0.0.1:1/none",
@@ -37,7 +37,7 @@ async def test_it_starts_without_any_store() -> None:
 
 
 async def test_sigterm_says_so_on_ready_and_serves_on(stores, redis) -> None:
-    settings = {"DRAWBRIDGE_DRAIN_DELAY_S": "60"}
+    settings = {"DRAWBRIDGE_DRAIN_DELAY_S": "300"}
     async with replica("service", stores.environment, **settings) as service:
         async with aiohttp.ClientSession(await url_of(service)) as http, asyncio.timeout(WITHIN_S):
             await wait_for(lambda: status(http, "/ready"), 200)
@@ -75,7 +75,7 @@ async def test_what_is_under_way_is_finished(stores, redis) -> None:
 
 
 async def test_sigint_does_not_wait_for_load_balancers() -> None:
-    settings = {"DRAWBRIDGE_DRAIN_DELAY_S": "60"}
+    settings = {"DRAWBRIDGE_DRAIN_DELAY_S": "300"}
     async with replica("service", NOWHERE, **settings) as service:
         await service.logged("serving")
         began = time.monotonic()

@@ -41,7 +41,7 @@ async def test_a_worker_without_its_resource_ends_with_one_line(stores) -> None:
     settings = {"DRAWBRIDGE_JOBS": "tests.models.bad_resource"}
     async with replica("worker", stores.environment, **settings) as worker:
         assert await worker.ended() == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             line = await worker.logged(
                 "drawbridge: the resource ledger did not open: ConnectionError: no ledger here"
             )

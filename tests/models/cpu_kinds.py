@@ -121,3 +121,9 @@ def family(context: Context, payload: Any) -> None:
     context.checkpoint(child.pid)
     if payload == "wait":
         time.sleep(3_600)
+
+
+@job("t.submit", cpu=True)
+def submitting(context: Context, payload: dict[str, Any]) -> list[str]:
+    """Submit two jobs, with what the payload says of them."""
+    return [context.submit("t.echo", n, **payload) for n in range(2)]

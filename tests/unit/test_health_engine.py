@@ -6,7 +6,6 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -18,22 +17,10 @@ from control.health.dependencies import READY
 from control.health.engine import CANCEL_S, JITTER, WAKE_GAP_S, Engine
 from control.health.probes import Probes
 from control.health.reasons import reason
+from tests.clocks import ManualClock
 
 TIMEOUT_S = 0.1
 SECRET = "hunter2-hunter2"
-
-
-class ManualClock:
-    """Time that stands still until a test moves it on."""
-
-    def __init__(self) -> None:
-        self.passed_s = 0.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 11, 21, tzinfo=UTC) + timedelta(seconds=self.passed_s)
-
-    def monotonic(self) -> float:
-        return 1000.0 + self.passed_s
 
 
 class Dependency:
@@ -349,9 +336,8 @@ async def test_the_body_of_ready_is_encoded_once_for_each_snapshot() -> None:
     async with running(dependency.check(interval_s=60.0)) as engine:
         await eventually(lambda: words(engine) == {"redis": "ok"})
         probes = Probes(engine, clock=SystemClock())
-        bodies = [
-            (await probes.ready(make_mocked_request("GET", "/ready"))).body for _ in range(1000)
-        ]
+        request = make_mocked_request("GET", "/ready")
+        bodies = [(await probes.ready(request)).body for _ in range(1000)]
         assert all(body is bodies[0] for body in bodies)
         assert dependency.asked == 1
 

@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -16,8 +16,11 @@ from structlog.testing import capture_logs
 
 from control.clock import SystemClock
 from control.health import liveness
+from control.health.check import Check, State
+from control.health.engine import LATE_S, Engine
 from control.health.networks import ProbeNetworks
 from control.health.watchdog import BLOCKED_S, Watchdog
+from tests.stack import wait_until
 
 ALIVE = b'{"status":"ok"}'
 LOOPBACK = ProbeNetworks(("127.0.0.0/8", "::1"))
@@ -150,3 +153,22 @@ async def test_without_the_setting_or_the_port_there_is_no_such_listener() -> No
 def test_who_is_in_a_probe_network(remote: str | None, headers: list[str], held: bool) -> None:
     assert LOOPBACK.holds(remote, headers) is held
     assert not ProbeNetworks(()).holds(remote, headers)
+
+
+async def test_a_loop_that_stood_still_is_no_fault_of_what_was_asked() -> None:
+    """When it goes on, the answer and the deadline are there at the same time."""
+
+    async def asked() -> Mapping[str, object]:
+        await asyncio.sleep(0.01)
+        time.sleep(0.1 + 2 * LATE_S)  # the standstill
+        await asyncio.sleep(0.01)
+        return {}
+
+    engine = Engine([Check("slow", asked, timeout_s=0.1)], clock=SystemClock())
+    running = asyncio.create_task(engine.run())
+    try:
+        await wait_until(lambda: engine.snapshot.results["slow"].at)
+        assert engine.snapshot.results["slow"].state is State.OK
+    finally:
+        running.cancel()
+        await asyncio.wait({running})

@@ -1,9 +1,13 @@
 """Logs: every line says who speaks, is one line, and holds no secret."""
 
+import asyncio
 import io
 import json
 import logging
 import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +16,7 @@ import structlog
 
 from control import logs
 from control.config import LogSection
+from tests.stack import ROOT, clean_environment
 
 SECRET = "hunter2-hunter2"
 
@@ -194,3 +199,47 @@ def test_a_log_that_nobody_takes_does_not_stop_the_work() -> None:
     logging.getLogger("b").warning("into nothing as well")
     with pytest.raises(BrokenPipeError):
         stream.close()
+
+
+async def test_lines_of_one_turn_of_the_loop_are_one_write_and_in_order() -> None:
+    sink = Sink()
+    writes: list[str] = []
+    real = sink.stream.write
+    sink.stream.write = lambda text: writes.append(text) or real(text)  # type: ignore[assignment,func-returns-value]
+    for number in range(3):
+        logs.get("a").info(str(number))
+    logging.getLogger("b").warning("3")
+    assert writes == []
+    await asyncio.sleep(0)
+    assert len(writes) == 1
+    assert [line["event"] for line in sink.lines()] == ["0", "1", "2", "3"]
+
+
+async def test_another_thread_does_not_wait_for_a_loop_that_is_held() -> None:
+    sink = Sink()
+    logs.get("a").info("before")
+    thread = threading.Thread(target=lambda: logs.get("a").warning("blocked"))
+    thread.start()
+    thread.join()  # holds the loop
+    assert [line["event"] for line in sink.lines()] == ["before", "blocked"]
+
+
+def test_what_was_said_last_is_written_at_the_end_of_the_process() -> None:
+    script = """
+import asyncio
+from control import logs
+from control.config import LogSection
+async def main():
+    logs.configure(LogSection(level="info", format="json"), process="p", instance="i")
+    logs.get("a").info("last words")
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(1)
+try:
+    asyncio.run(main())
+except RuntimeError:
+    pass
+"""
+    said = subprocess.check_output(
+        [sys.executable, "-c", script], text=True, cwd=ROOT, env=clean_environment()
+    )
+    assert json.loads(said)["event"] == "last words"

@@ -6,20 +6,16 @@ import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from control.clock import SystemClock
 from control.config import ServiceSection
-from control.health.engine import Engine
-from control.health.probes import Probes
-from control.metrics.registry import Metrics
-from service import gate, openapi, routes
+from service import gate, openapi
+from tests.postman import table
 from worker.jobs import kinds
 
 
 def made(*modules: str) -> dict[str, Any]:
-    clock, base = SystemClock(), ServiceSection().app_status_base
-    table = routes.table(Probes(Engine((), clock=clock), clock=clock), Metrics("service"), base)
-    open_paths = gate.excluded((route.path for route in table), base)
-    text = openapi.document(table, kinds.load(modules), open_paths)
+    served, base = table(), ServiceSection().app_status_base
+    open_paths = gate.excluded((route.path for route in served), base)
+    text = openapi.document(served, kinds.load(modules), open_paths)
     document: dict[str, Any] = msgspec.json.decode(text)
     return document
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from control.errors import ConfigError
-from worker.cpu.context import Context
+from worker.cpu.context import Context, NotSubmitted
 from worker.cpu.frames import (
     LAST,
     OUT_OF_MEMORY,
@@ -30,6 +30,7 @@ from worker.cpu.frames import (
     FrameType,
     LogLine,
     Start,
+    Submitted,
     header,
     lacks_memory,
 )
@@ -134,9 +135,11 @@ def _run(link: Link) -> None:
         payload = link.take(FrameType.PAYLOAD)
         context = Context(
             link.send,
+            submitted=lambda: msgspec.json.decode(link.take(FrameType.SUBMITTED), type=Submitted),
             run_id=start.run_id,
             attempt=start.attempt,
             correlation_id=start.correlation_id,
+            traceparent=start.traceparent,
             restored=link.take(FrameType.CHECKPOINT) if start.has_checkpoint else None,
         )
         link.deliver_cancel(context.cancel)
@@ -155,7 +158,8 @@ def _run(link: Link) -> None:
         _lift_memory_limit()
         if context is not None:
             context.finish()
-        retryable = kind is not None and isinstance(error, kind.retry_on)
+        passing = isinstance(error, NotSubmitted) and error.passing
+        retryable = passing or (kind is not None and isinstance(error, kind.retry_on))
         interrupted = context is not None and context.interrupted
         _report(link, error, retryable=retryable, interrupted=interrupted)
 

@@ -6,10 +6,20 @@ from typing import Any
 
 import msgspec
 
-from worker.cpu.frames import FrameType, LogLine
+from control.errors import DrawbridgeError
+from worker.cpu.frames import FrameType, LogLine, Submission, Submitted
 
 Send = Callable[[FrameType, bytes], None]
 PROGRESS_EVERY_S = 0.25
+
+
+class NotSubmitted(DrawbridgeError):
+    """A job could not be submitted. ``passing``: the bridge is up or Redis is away; a job that ends
+    with this is tried again."""
+
+    def __init__(self, why: str, *, passing: bool) -> None:
+        super().__init__(why)
+        self.passing = passing
 
 
 class Context:
@@ -24,19 +34,25 @@ class Context:
         self,
         send: Send,
         *,
+        submitted: Callable[[], Submitted],
         run_id: str,
         attempt: int,
         correlation_id: str,
         restored: bytes | None,
+        traceparent: str | None = None,
     ) -> None:
         self.run_id = run_id
         self.attempt = attempt
         self.correlation_id = correlation_id
+        self.traceparent = traceparent
+        """The trace that this run is part of, for spans of the function's own."""
         self.restored: Any = None if restored is None else msgspec.json.decode(restored)
         """What :meth:`checkpoint` kept in an earlier run of this job, or ``None``."""
         self.log = Log(send)
         """The worker's log."""
         self._send = send
+        self._submitted = submitted
+        self._submitting = threading.Lock()
         self._reason: str | None = None
         self._noticed = False
         self._disregarded = False
@@ -82,6 +98,19 @@ class Context:
     def checkpoint(self, value: Any) -> None:
         """Keep ``value`` (anything JSON can hold) for the next run of this job."""
         self._send(FrameType.CHECKPOINT, msgspec.json.encode(value))
+
+    def submit(self, kind: str, payload: Any = None, **terms: Any) -> str:
+        """Submit another job; its run id. The same as :meth:`worker.context.JobContext.submit`.
+
+        Raises :class:`NotSubmitted`.
+        """
+        body = msgspec.json.encode(Submission(kind, payload, terms))
+        with self._submitting:
+            self._send(FrameType.SUBMIT, body)
+            answer = self._submitted()
+        if answer.run_id is None:
+            raise NotSubmitted(answer.why, passing=answer.passing)
+        return answer.run_id
 
     # For the process that runs the function.
 

@@ -38,12 +38,14 @@ class FrameType(IntEnum):
     PAYLOAD = 2  # JSON text, as submitted
     CHECKPOINT = 3  # JSON text; in both directions
     CANCEL = 4  # the reason, as text
+    SUBMITTED = 5  # Submitted, the answer to SUBMIT
     # From the job's process.
     PROGRESS = 16  # a JSON object
     LOG = 17  # LogLine
     RESULT = 18  # JSON text
     PARTIAL = 19  # JSON text: what a function that was cut short had by then
     FAILURE = 20  # Failure
+    SUBMIT = 21  # Submission
 
 
 LAST = (FrameType.RESULT, FrameType.PARTIAL, FrameType.FAILURE)
@@ -60,6 +62,7 @@ class Start(msgspec.Struct, frozen=True):
     run_id: str
     attempt: int
     correlation_id: str
+    traceparent: str | None
     has_checkpoint: bool
     """Whether a CHECKPOINT frame follows the PAYLOAD."""
 
@@ -79,6 +82,22 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
     retryable: bool
     interrupted: bool
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """The function submits another job; ``terms`` as JSON has them."""
+
+    kind: str
+    payload: Any
+    terms: dict[str, Any]
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """The run id of that job; or why there is none, and whether that may pass."""
+
+    run_id: str | None = None
+    why: str = ""
+    passing: bool = False
 
 
 def header(kind: FrameType, body: bytes) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from control.logs import Logger
+from worker.context import PASSING, Submit, Terms
 from worker.cpu.frames import (
     LAST,
     OUT_OF_MEMORY,
@@ -28,6 +29,8 @@ from worker.cpu.frames import (
     FrameType,
     LogLine,
     Start,
+    Submission,
+    Submitted,
     header,
     lacks_memory,
 )
@@ -65,6 +68,7 @@ class CpuProcess:
     ``modules`` declare the kinds (besides the built-in ones), ``memory`` bounds the process's
     address space in bytes. ``on_progress`` gets each progress object, ``on_checkpoint`` each
     checkpoint as JSON text; what they raise ends the run and comes out of :meth:`run`.
+    ``on_submit`` submits a job for the function, which gets what it returns or raises.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class CpuProcess:
         memory: int,
         on_progress: Callable[[dict[str, Any]], None],
         on_checkpoint: Callable[[bytes], None],
+        on_submit: Submit,
         log: Logger,
         term_after_s: float = TERM_AFTER_S,
         kill_after_s: float = KILL_AFTER_S,
@@ -85,6 +90,8 @@ class CpuProcess:
         self._memory = memory
         self._on_progress = on_progress
         self._on_checkpoint = on_checkpoint
+        self._on_submit = on_submit
+        self._submitting: set[asyncio.Task[None]] = set()
         self._log = log
         self._term_after_s = term_after_s
         self._kill_after_s = kill_after_s
@@ -108,6 +115,7 @@ class CpuProcess:
         correlation_id: str,
         payload: bytes,
         checkpoint: bytes | None,
+        traceparent: str | None = None,
     ) -> Ended:
         """Run the function on ``payload`` and say how it ended.
 
@@ -123,6 +131,7 @@ class CpuProcess:
             run_id=run_id,
             attempt=attempt,
             correlation_id=correlation_id,
+            traceparent=traceparent,
             has_checkpoint=checkpoint is not None,
         )
         frames = [(FrameType.START, msgspec.msgpack.encode(start)), (FrameType.PAYLOAD, payload)]
@@ -155,9 +164,11 @@ class CpuProcess:
         finally:
             for timer in self._timers:
                 timer.cancel()
+            for task in self._submitting:
+                task.cancel()
             self._signal(signal.SIGKILL)
             await self._gone(process)
-            await self._settle(sending, errors)
+            await self._settle(sending, errors, *self._submitting)
         return self._judge(last, process.returncode)
 
     def cancel(self, reason: str) -> None:
@@ -223,10 +234,10 @@ class CpuProcess:
             for kind, body in decoder.feed(data):
                 if kind in LAST:
                     return kind, body
-                self._take(kind, body)
+                self._take(process, kind, body)
         return None
 
-    def _take(self, kind: FrameType, body: bytes) -> None:
+    def _take(self, process: Process, kind: FrameType, body: bytes) -> None:
         if kind is FrameType.PROGRESS:
             self._on_progress(msgspec.json.decode(body))
         elif kind is FrameType.CHECKPOINT:
@@ -235,8 +246,22 @@ class CpuProcess:
             line = msgspec.json.decode(body, type=LogLine)
             write = getattr(self._log, line.level if line.level in _LEVELS else "info")
             write(line.event, **{_field(name): value for name, value in line.fields.items()})
+        elif kind is FrameType.SUBMIT:
+            task = asyncio.create_task(self._submit(process, body))
+            self._submitting.add(task)
+            task.add_done_callback(self._submitting.discard)
         else:
             raise FrameError(f"a job's process does not send {kind.name}")
+
+    async def _submit(self, process: Process, body: bytes) -> None:
+        """Submit a job for the function, and tell it what became of that."""
+        try:
+            asked = msgspec.json.decode(body, type=Submission)
+            terms = msgspec.convert(asked.terms, Terms)
+            answer = Submitted(await self._on_submit(asked.kind, asked.payload, terms))
+        except Exception as error:  # the function's own fault, or an outage: it shall know
+            answer = Submitted(why=f"{error}", passing=isinstance(error, PASSING))
+        await self._send(process, [(FrameType.SUBMITTED, msgspec.json.encode(answer))])
 
     async def _keep_errors(self, process: Process) -> None:
         """Read stderr for as long as there is some, keeping its end."""

@@ -145,6 +145,26 @@ class Progress(msgspec.Struct, frozen=True):
     checkpoint: bytes | None = None
 
 
+class Beat(msgspec.Struct, frozen=True):
+    """What a heartbeat brings back; times in seconds from now, ``None`` where there is none.
+
+    ``at_ms`` is Redis's clock at that moment; ``stop`` are run ids that this worker should not run.
+    """
+
+    at_ms: int
+    due_in_s: float | None
+    lease_ends_in_s: float | None
+    stop: list[str]
+
+
+class Rescued(msgspec.Struct, frozen=True):
+    """A job taken from a lost worker; ``outcome`` is queued, failed or cancelled."""
+
+    run_id: str
+    worker: str
+    outcome: str
+
+
 class JobEvent(msgspec.Struct, frozen=True):
     """One event of a job. ``type`` is status, progress or end; ``data`` is JSON text.
 

@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from redis.asyncio import Redis
 
 from control import keys, logs
 from control.clock import from_ms
+from control.config import JobsSection
 from control.stores.line import Argument
-from control.stores.wire import Wire
+from control.stores.wire import ReplicatedWire, Wire
 from worker.jobs import stored
 from worker.jobs.batcher import Batcher
 from worker.jobs.ended import EndedJobs
@@ -34,6 +35,7 @@ from worker.jobs.errors import (
 )
 from worker.jobs.job import (
     Accepted,
+    Beat,
     Claim,
     JobError,
     JobEvent,
@@ -43,6 +45,7 @@ from worker.jobs.job import (
     Outcome,
     Page,
     Progress,
+    Rescued,
     Spec,
 )
 from worker.jobs.listing import Listing
@@ -61,32 +64,26 @@ _HELD, _SPOILT = 1, -1
 """What finish and requeue answer for a run; 0 for one that belongs to somebody else by now."""
 
 
-class Beat(msgspec.Struct, frozen=True):
-    """What a heartbeat brings back; times in seconds from now, ``None`` where there is none.
+class JobStateManager:
+    """All that may happen to a job. Concurrent calls of a kind share their round trips.
 
-    ``at_ms`` is Redis's clock at that moment; ``stop`` are run ids that this worker should not run.
+    A job counts as accepted once ``replicas`` of Redis have it too, within ``replicas_within_s``.
     """
 
-    at_ms: int
-    due_in_s: float | None
-    lease_ends_in_s: float | None
-    stop: list[str]
-
-
-class Rescued(msgspec.Struct, frozen=True):
-    """A job taken from a lost worker; ``outcome`` is queued, failed or cancelled."""
-
-    run_id: str
-    worker: str
-    outcome: str
-
-
-class JobStateManager:
-    """All that may happen to a job. Concurrent calls of a kind share their round trips."""
-
-    def __init__(self, redis: Redis, *, result_ttl_s: int, lease_s: float) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        result_ttl_s: int,
+        lease_s: float,
+        replicas: int = 0,
+        replicas_within_s: float = 1.0,
+    ) -> None:
         self._wire = Wire(redis)
-        self._run = Scripts(self._wire, redis)
+        self._run = self._run_accept = Scripts(self._wire, redis)
+        if replicas:
+            wire = ReplicatedWire(redis, replicas=replicas, within_s=replicas_within_s)
+            self._run_accept = Scripts(wire, wire)
         self._log = logs.get(__name__)
         self._ttl_ms = int(result_ttl_s * 1000)
         self._lease_ms = int(lease_s * 1000)
@@ -98,6 +95,14 @@ class JobStateManager:
         self.accepted: Counter[str] = Counter()
         """Jobs that were created here, by kind."""
         self._report = Batcher(self._report_all, weight=lambda item: len(item.checkpoint or b""))
+
+    @classmethod
+    def of(cls, redis: Redis, section: JobsSection) -> Self:
+        """As the configuration says."""
+        return cls(
+            redis, result_ttl_s=section.result_ttl_s, lease_s=section.lease_s,
+            replicas=section.wait_replicas, replicas_within_s=section.wait_timeout_s,
+        )  # fmt: skip
 
     # What callers of the API need -----------------------------------------------------------
 
@@ -353,7 +358,7 @@ class JobStateManager:
                 _digest(f"{spec.kind}\n{spec.unique}") if spec.unique else "",
                 _encode(spec), payload,
             ]  # fmt: skip
-        return passed(await self._run("accept", arguments, large=size > _LARGE))
+        return passed(await self._run_accept("accept", arguments, large=size > _LARGE))
 
     async def _report_all(self, items: list[Progress]) -> list[bool]:
         arguments: list[Argument] = []

@@ -14,18 +14,18 @@ from control.stores.line import Argument
 from control.stores.scripts import Script
 from control.stores.wire import Wire
 
-# Scripts that free memory or keep leases alive must run even when Redis is full.
+# Even when Redis is full leases must be kept alive, and what it holds must get done: that frees it.
 _ALLOWED_WHEN_FULL = (
-    "archived", "cancel", "ended", "finish", "forget", "heartbeat", "leave", "requeue", "rescue",
-    "trim",
+    "archived", "cancel", "claim", "ended", "finish", "forget", "heartbeat", "leave", "promote",
+    "requeue", "rescue", "trim",
 )  # fmt: skip
 
 
 class Scripts:
-    """Calls the scripts over ``wire``; over a connection of ``redis`` of its own what is so large
-    that all else would wait behind it. Raises :class:`control.errors.StoreUnavailable`."""
+    """Calls the scripts over ``wire``; over ``apart``, mostly a connection of its own, what is so
+    large that all else would wait behind it. Raises :class:`control.errors.StoreUnavailable`."""
 
-    def __init__(self, wire: Wire, redis: Redis) -> None:
+    def __init__(self, wire: Wire, apart: Redis | Wire) -> None:
         self._wire = wire
         self._texts = _texts()
         # Redis names scripts so.
@@ -33,7 +33,7 @@ class Scripts:
             name: sha1(text.encode()).hexdigest()  # noqa: S324
             for name, text in self._texts.items()
         }
-        self._apart = {name: Script(redis, text) for name, text in self._texts.items()}
+        self._apart = {name: Script(apart, text) for name, text in self._texts.items()}
 
     async def __call__(
         self, name: str, arguments: Sequence[Argument], *, again: bool = True, large: bool = False

@@ -17,6 +17,12 @@ local FIELDS = 10
 local key_ttl_ms = ARGV[1]
 local answers, listed, woken = {}, {}, {}
 
+-- What is there already is written once more, so that who waits for replicas waits for it too.
+local function write_again(run_id, submitted_at)
+  redis.call('HSET', job_key(run_id), 'submitted_at', submitted_at)
+  return tonumber(submitted_at)
+end
+
 local function idem_key(digest) return prefix .. 'idem:' .. digest end
 
 -- The answer for the job that the key made before; nil where this is its first.
@@ -26,8 +32,9 @@ local function repeated(run_id, key_digest, body_digest)
   local first = before[1] and read(before[1], 'status', 'submitted_at', 'spec')
   if first and first[1] then
     if before[2] ~= body_digest then return 'conflict' end
-    if before[1] == run_id then return tonumber(first[2]) end
-    return { before[1], first[1], tonumber(first[2]), first[3] }
+    local submitted_at = write_again(before[1], first[2])
+    if before[1] == run_id then return submitted_at end
+    return { before[1], first[1], submitted_at, first[3] }
   end
   redis.call('HSET', idem, 'run_id', run_id, 'body', body_digest)
   redis.call('PEXPIRE', idem, key_ttl_ms)
@@ -43,13 +50,13 @@ local function accept(at)
   local key = job_key(run_id)
   local waits = run_at ~= '' and tonumber(run_at) > now
   local before = redis.call('HGET', key, 'submitted_at')
-  if before then return tonumber(before) end
+  if before then return write_again(run_id, before) end
   local more = {}
   if unique ~= '' then
     local first = take_unique(unique, run_id)
     if first then
       if key_digest ~= '' then redis.call('HSET', idem_key(key_digest), 'run_id', first[1]) end
-      return { first[1], first[2], tonumber(first[3]), first[4] }
+      return { first[1], first[2], write_again(first[1], first[3]), first[4] }
     end
     more = { 'unique', unique }
   end

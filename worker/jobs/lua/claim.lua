@@ -14,17 +14,17 @@ local shut = count > 0 and bridge_is_up()
 if shut then return shut end
 
 local claims = {}
-local limits = cjson.decode(ARGV[4])
-local limited = next(limits) ~= nil
 
--- How many more of a kind may run. A run whose record somebody spoilt would keep its slot for ever,
--- so each time one of them is looked at, whichever.
-local function free_slots(kind)
+-- How many more of each limited kind may run. A run whose record somebody spoilt would keep its
+-- slot for ever, so each time one of them is looked at, whichever.
+local free = {}
+for kind, limit in pairs(cjson.decode(ARGV[4])) do
   local slots = slots_key(kind)
   local one = redis.call('SRANDMEMBER', slots)
   if one and read(one, 'status')[1] ~= 'running' then redis.call('SREM', slots, one) end
-  return limits[kind] - redis.call('SCARD', slots)
+  free[kind] = limit - redis.call('SCARD', slots)
 end
+local limited = next(free) ~= nil
 
 -- Have a job of a limited kind wait aside until there is a slot.
 local function hold(run_id, kind, priority)
@@ -40,17 +40,18 @@ local function take(run_id, expected, queue, id)
     'status', 'spec', 'payload', 'rev', 'attempt', 'checkpoint', 'followed')
   if job[1] ~= expected then return false end
   local said = limited and queue and terms(job[2])
-  local kind = said and limits[said.kind] and said.kind
+  local kind, slot = said and free[said.kind] and said.kind, {}
   if kind then
-    if free_slots(kind) <= 0 then hold(run_id, kind, said.priority) return false end
+    if free[kind] <= 0 then hold(run_id, kind, said.priority) return false end
+    free[kind] = free[kind] - 1
     redis.call('SADD', slots_key(kind), run_id)
-    redis.call('HSET', job_key(run_id), 'entry', queue .. ' ' .. id .. ' ' .. kind)
+    slot = { 'entry', queue .. ' ' .. id .. ' ' .. kind }
   end
   local token, attempt = (job[4] or 1) + 1, tonumber(job[5] or 0)
   if expected == 'queued' then attempt = attempt + 1
   else token = running_at(unpack(read(run_id, 'token', 'progressed'))) + 1 end
   redis.call('HSET', job_key(run_id), 'status', 'running', 'token', text(token),
-    'attempt', text(attempt), 'worker', worker, 'started_at', NOW)
+    'attempt', text(attempt), 'worker', worker, 'started_at', NOW, unpack(slot))
   tell_status(job[7], run_id, token, 'running', attempt)
   claims[#claims + 1] = { run_id, token, attempt, job[2], job[3], job[6] }
   return true
@@ -83,9 +84,9 @@ if ARGV[5] == '1' then
 end
 
 -- Who waits for a slot that is free now comes first: it had its turn.
-for kind in pairs(limits) do
-  local free = math.min(free_slots(kind), count)
-  local waiting = free > 0 and redis.call('ZPOPMIN', held_key(kind), free) or {}
+for kind, slots in pairs(free) do
+  local most = math.min(slots, count)
+  local waiting = most > 0 and redis.call('ZPOPMIN', held_key(kind), most) or {}
   for at = 1, #waiting, 2 do
     if read(waiting[at], 'status')[1] == 'queued' then
       redis.call('HSET', job_key(waiting[at]), 'entry', enqueue(waiting[at], lane .. ':returned'))
