@@ -15,7 +15,9 @@ from control.errors import StoreUnavailable
 from worker.jobs.archive import Archive, Ended
 from worker.jobs.ended import EndedJobs
 
-EVERY_S = 5.0
+EVERY_S, IDLE_S = 5.0, 15.0
+"""How often it looks while there is something to archive, and while there is not."""
+
 BATCH = 200
 _PRUNE_EVERY_S = 3_600.0
 _BACKOFF_S = (1.0, 30.0)
@@ -39,11 +41,11 @@ class Archivist:
         """Archive for ever."""
         if not self._days:
             await asyncio.Event().wait()
-        pause, told = Backoff(*_BACKOFF_S), False
+        pause, told, wait_s = Backoff(*_BACKOFF_S), False, EVERY_S
         while True:
-            await asyncio.sleep(EVERY_S * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             try:
-                await self.turn()
+                wait_s = EVERY_S if await self.turn() else IDLE_S
             except StoreUnavailable as error:
                 if not told:
                     self._log.warning("archive waits", reason=str(error))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Literal, get_args
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -70,6 +69,8 @@ class Schedule:
 
     def _local(self, ms: int) -> Iterator[int]:
         # Not at the top: every process of a CPU-bound job would import it.
+        from zoneinfo import ZoneInfo  # noqa: PLC0415
+
         from cronsim import CronSim  # noqa: PLC0415
 
         for at in CronSim(self.cron or "", from_ms(ms).astimezone(ZoneInfo(self.timezone))):
