@@ -1,8 +1,13 @@
-"""Time, passed in so that tests can hold it still."""
+"""Time, passed in so that tests can hold it still; and how it is written."""
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Protocol
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST_S = 366 * 86_400
+_PART = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhdw])", re.ASCII)
 
 
 class Clock(Protocol):
@@ -40,3 +45,15 @@ def iso(moment: datetime) -> str:
 def from_ms(milliseconds: int) -> datetime:
     """A UTC moment from milliseconds since 1970, as the Redis scripts store them."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def seconds(text: str) -> float:
+    """The seconds of a span such as ``20m`` or ``1h30m``. Raises :class:`ValueError`."""
+    written = text.strip().lower()
+    parts = _PART.findall(written)
+    if not parts or "".join(map("".join, parts)) != written:
+        raise ValueError(f"{text!r} is not a span of time such as 90s, 20m or 1h30m")
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 < total <= _LONGEST_S:
+        raise ValueError(f"{text!r} is not longer than nothing and at most a year")
+    return total

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from control.delivery_settings import ArchiveSection, CallbacksSection
 from control.errors import ConfigError
 from control.settings import (
     Setting,
@@ -318,6 +319,8 @@ class Config:
     service: ServiceSection = field(default_factory=ServiceSection)
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
+    callbacks: CallbacksSection = field(default_factory=CallbacksSection)
+    archive: ArchiveSection = field(default_factory=ArchiveSection)
     control: ControlSection = field(default_factory=ControlSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     health: HealthSection = field(default_factory=HealthSection)

@@ -141,6 +141,34 @@ INVENTORY = (
         "scheduled jobs by the millisecond they are due",
     ),
     Key(
+        JOBS + "ended",
+        "zset",
+        "member until it is archived, result TTL at most",
+        "worker.jobs",
+        "jobs that ended, by the millisecond of their end",
+    ),
+    Key(
+        JOBS + "archivist",
+        "string",
+        "15 s",
+        "worker.jobs",
+        "the worker that archives",
+    ),
+    Key(
+        JOBS + "schedules",
+        "zset",
+        "member while a worker declares it, and five minutes",
+        "worker.jobs",
+        "periodic kinds by the millisecond of their next run",
+    ),
+    Key(
+        JOBS + "schedule:<kind>",
+        "hash",
+        "as above",
+        "worker.jobs",
+        "when a periodic kind runs, who said so last, and its last run",
+    ),
+    Key(
         JOBS + "workers",
         "zset",
         "member until its lease ends",
@@ -237,11 +265,19 @@ def job(run_id: str) -> str:
     return f"{JOBS}job:{run_id}"
 
 
+def schedule(kind: str) -> str:
+    """When a periodic kind runs."""
+    return f"{JOBS}schedule:{kind}"
+
+
 FLAGS = JOBS + "flags"
 LEASES = CONTROL + "leases"
 REPORTS = CONTROL + "reports"
 BEGAN = CONTROL + "began"
 DUE = JOBS + "due"
+ENDED = JOBS + "ended"
+ARCHIVIST = JOBS + "archivist"
+SCHEDULES = JOBS + "schedules"
 WORKERS = JOBS + "workers"
 KINDS = JOBS + "kinds"
 

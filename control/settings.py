@@ -7,6 +7,8 @@ from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
+from control.webhooks.signature import key_of
+
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|K|M|G)?", re.IGNORECASE)
 _SIZE_UNIT = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SERVICE = re.compile(r"([a-z][a-z0-9_-]{0,31})|([a-z][a-z0-9_-]{0,31}=)?(?P<url>https?://[^/]\S*)")
@@ -151,6 +153,14 @@ def secret_text(least: int) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def webhook_secrets(text: str) -> tuple[str, ...]:
+    """One secret ``whsec_…`` or several, divided by commas or blanks; none is repeated."""
+    found = words(text)
+    for secret in found:
+        key_of(secret)
+    return found
 
 
 def networks(text: str) -> tuple[str, ...]:

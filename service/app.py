@@ -29,9 +29,11 @@ from control.stores.postgres import Database
 from control.subscriber import Subscriber
 from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
+from service.callbacks import Callbacks
 from service.health_pages import HealthPages
 from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
+from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
 from worker.jobs.manager import JobStateManager
 
@@ -48,7 +50,7 @@ async def build(
     each connects on first use. Raises :class:`control.errors.ConfigError`.
     """
     clock = clock or SystemClock()
-    known = kinds.load(config.jobs.modules)
+    known = kinds.load(config.jobs.modules).submittable()
     commands = await life.enter(aclosing(redis.client(config.redis.url)))
     listening = await life.enter(aclosing(redis.client(config.redis.url, retries=0)))
     database = await life.enter(
@@ -105,6 +107,8 @@ async def build(
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
+    app[appkeys.ARCHIVE] = Archive(database)
+    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
@@ -123,8 +127,12 @@ async def build(
     app.on_shutdown.append(_end_streams)
     routing.install(app, table)
 
-    life.supervise("subscriber", subscriber.run())
-    life.supervise("watchdog", watchdog.run())
+    for name, work in (
+        ("subscriber", subscriber.run()),
+        ("watchdog", watchdog.run()),
+        ("health checks", engine.run()),
+    ):
+        life.supervise(name, work)
     await life.enter(
         liveness.served(
             config.service.host,
@@ -134,7 +142,6 @@ async def build(
             networks=networks,
         )
     )
-    life.supervise("health checks", engine.run())
     return app
 
 

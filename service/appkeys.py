@@ -12,9 +12,11 @@ from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
 from service.bypass import Bypass
+from service.callbacks import Callbacks
 from service.gate import Gate
 from service.health_pages import HealthPages
 from service.problems import Problem
+from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
 from worker.jobs.kinds import Kinds
 from worker.jobs.manager import JobStateManager
@@ -23,6 +25,9 @@ CONFIG = web.AppKey("config", ServiceSection)
 JOBS = web.AppKey("jobs", JobStateManager)
 FEED = web.AppKey("feed", EventFeed)
 KINDS = web.AppKey("kinds", Kinds)
+"""Those that callers may submit."""
+
+CALLBACKS = web.AppKey("callbacks", Callbacks)
 FLAGS = web.AppKey[frozenset[str]]("flags", frozenset)
 """The names of all flags that are declared."""
 
@@ -36,6 +41,8 @@ CLOCK = web.AppKey[Clock]("clock", object)  # type: ignore[arg-type]
 KEYRING = web.AppKey("keyring", Keyring)
 JWT = web.AppKey[JwtVerifier | None]("jwt", object)  # type: ignore[arg-type]
 """Where JWTs are taken; ``None`` where the configuration names no issuer."""
+
+ARCHIVE = web.AppKey("archive", Archive)
 
 OPENAPI = web.AppKey("openapi", bytes)
 """The OpenAPI document, as JSON."""

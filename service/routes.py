@@ -19,7 +19,16 @@ from service.auth import Access
 from service.bypass import MAX_TTL_S
 from service.changes import Changed, Waiting
 from service.handlers import app_status, control, docs, health, kinds, optimize
-from service.handlers.jobs import EventsQuery, JobHandlers, JobList, JobView
+from service.handlers.jobs import (
+    ArchiveQuery,
+    EventsQuery,
+    JobHandlers,
+    JobList,
+    JobView,
+    PeriodicList,
+    archive,
+    schedules,
+)
 from service.health_pages import Page
 from service.routing import JSON, Answer, Route, ok
 from service.schemas import (
@@ -67,6 +76,10 @@ _BATCH = (
     "where one is wrong, none: `index` counts them from 0. Where a store fails halfway the answer "
     "is 503: `accepted` lists the jobs that were, `unknown` those whose fate is not known, by "
     "`index` and `run_id`. With an Idempotency-Key the same batch may then be sent again as it is."
+)
+_ARCHIVE = (
+    "The last one to end comes first. `since` and `until` are about the end; `q` are words of the "
+    'error, the correlation id, the submitter or the worker, with `or`, `-not` and `"a phrase"`.'
 )
 _SUBMIT = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED)
 _READ = (p.NOT_FOUND,)
@@ -136,6 +149,11 @@ def _kinds() -> tuple[Route, ...]:
               refusals=refusals),
         Route("POST", "/jobs/{kind}", kinds.submit, access, tag, "Submit a job",
               _ACCEPTED, headers=_IDEMPOTENT, body=one, refusals=refusals),
+        Route("GET", "/jobs/schedules", schedules, access, tag,
+              "The periodic kinds: when each runs next, and when it ran last", ok(PeriodicList)),
+        Route("GET", "/jobs/archive", archive, access, tag,
+              "Find finished jobs, also those that only the archive still has", ok(JobList),
+              _ARCHIVE, ArchiveQuery, refusals=(p.INVALID,)),
         *_jobs(family, tag, "a job of any kind", "jobs of every kind", JobResult),
     )  # fmt: skip
 

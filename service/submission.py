@@ -14,7 +14,7 @@ from msgspec import Meta
 from control import ids
 from control.errors import DrawbridgeError, InvalidInput, StoreUnavailable
 from service import auth, deadline, inputs, problems
-from service.appkeys import JOBS, REQUEST_ID
+from service.appkeys import CALLBACKS, JOBS, REQUEST_ID
 from service.handlers.jobs import JobHandlers, Links, answer
 from service.problems import Problem
 from worker.jobs.job import Accepted, JobState, NewJob, Spec, priority_name
@@ -37,6 +37,8 @@ Unique = Annotated[
 ]
 RunAt = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
+CallbackUrl = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+
 
 class Terms(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How a job is to be run."""
@@ -45,7 +47,7 @@ class Terms(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     run_at: RunAt | None = None
     timeout_s: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
     max_attempts: Annotated[int, Meta(ge=1, le=100)] | None = None
-    callback_url: str | None = None
+    callback_url: CallbackUrl | None = None
     unique: Unique | None = None
 
 
@@ -117,6 +119,7 @@ async def submit(request: web.Request, family: JobHandlers, one: Asked) -> web.R
     """Accept the job: 202, or 200 with the first job where the Idempotency-Key had made one or the
     unique key has one that has not ended."""
     jobs, key = request.app[JOBS], inputs.idempotency_key(request)
+    await request.app[CALLBACKS].require([one.spec.callback_url])
     digest = await off_loop(len(one.payload), lambda: _digest([one])) if key else ""
     new = _new_job(one, key, digest)
     async with deadline.redis(sending=len(one.payload)):
@@ -136,6 +139,7 @@ async def submit_all(
     Redis left half accepted may be sent again. Raises :class:`Problem` saying what was accepted.
     """
     jobs, key = request.app[JOBS], inputs.idempotency_key(request)
+    await request.app[CALLBACKS].require([one.spec.callback_url for one in many], numbered=True)
     size = sum(len(one.payload) for one in many)
     digest = await off_loop(size, lambda: _digest(many)) if key else ""
     new = [
@@ -209,8 +213,6 @@ def _new_job(one: Asked, key: str | None, digest: str) -> NewJob:
 
 
 def _spec(caller: Caller, kind: Kind, terms: Terms) -> Spec:
-    if terms.callback_url is not None:
-        raise InvalidInput("is not available yet; follow the job's events", "callback_url")
     try:
         priority = priority_name(terms.priority)
     except ValueError as error:
@@ -225,6 +227,7 @@ def _spec(caller: Caller, kind: Kind, terms: Terms) -> Spec:
         timeout_s=terms.timeout_s or kind.timeout_s,
         submitted_by=caller.name,
         traceparent=caller.traceparent,
+        callback_url=terms.callback_url,
         unique=terms.unique,
     )
 
@@ -234,9 +237,10 @@ def _digest(submissions: Sequence[Asked]) -> str:
     digest = hashlib.sha256()
     for one in submissions:
         terms = one.terms
-        stated = (
-            terms.priority, terms.run_at, terms.timeout_s, terms.max_attempts, terms.unique
-        )  # fmt: skip
+        stated = [
+            terms.priority, terms.run_at, terms.timeout_s, terms.max_attempts, terms.unique,
+            terms.callback_url,
+        ]  # fmt: skip
         digest.update(hashlib.sha256(one.payload).digest())
         digest.update(msgspec.json.encode(stated))
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from control import ids, keys, logs, tracing
-from control.clock import SystemClock
+from control.clock import Clock, SystemClock
 from control.config import Config
 from control.errors import StoreUnavailable
 from control.flags.plane import open_plane
@@ -28,15 +28,21 @@ from control.metrics.registry import Metrics
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
+from control.webhooks.destinations import Destinations
+from control.webhooks.sender import Sender
+from control.webhooks.signature import Signer
 from worker import resources
 from worker.alarm import Alarm
+from worker.archivist import Archivist
 from worker.consumer import BELL_WAIT_S, Consumer
 from worker.drain import Drain
 from worker.executor import Executor
 from worker.jobs import kinds
+from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
 from worker.metrics import Work
+from worker.periodic import PeriodicRuns
 from worker.rescuer import Rescuer
 from worker.scheduler import Scheduler
 from worker.trimmer import Trimmer
@@ -81,7 +87,8 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
 
         commands = await _open(life, redis.client(config.redis.url))
         jobs = JobStateManager.of(commands, config.jobs)
-        known = known.given(await life.enter(resources.opened(config.jobs.modules)))
+        own = {Sender: await _sender(life, config, clock)}
+        known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(
             jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
             tracing=await life.enter(
@@ -123,6 +130,16 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
+            (
+                "periodic runs",
+                PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),
+            ),
+            (
+                "archivist",
+                Archivist(
+                    worker, jobs.ended, Archive(database), days=config.archive.days, clock=clock
+                ).run(),
+            ),
         ):
             life.supervise(name, work)
         for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):
@@ -153,6 +170,13 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
 async def _open(life: Lifespan, client: Redis) -> Redis:
     """``client``, closed at the end of ``life``."""
     return await life.enter(aclosing(client))
+
+
+async def _sender(life: Lifespan, config: Config, clock: Clock) -> Sender:
+    """What posts callbacks."""
+    destinations = await life.enter(aclosing(Destinations(config.callbacks.networks)))
+    signer = Signer(config.callbacks.secrets)
+    return await life.enter(aclosing(Sender(signer, destinations, clock)))
 
 
 def _pages(probes: Probes, metrics: Metrics) -> web.Application:

@@ -109,8 +109,9 @@ class JobContext:
             raise RuntimeError("a job can be handed back only while its worker drains")
         raise asyncio.CancelledError
 
-    def resource(self, declared: Resource[T]) -> T:
-        """What ``declared`` (see :func:`worker.resources.resource`) opened in this worker.
+    def resource(self, declared: Resource[T] | type[T]) -> T:
+        """What ``declared`` (see :func:`worker.resources.resource`) opened in this worker; by its
+        class what the worker itself brings.
 
         Raises :class:`LookupError` for one that it did not open.
         """

@@ -269,7 +269,8 @@ class Executor:
             error = JobError("JobTimeout", f"ran longer than its timeout of {limit:g} s")
         elif ended.retryable and claim.attempt < claim.spec.max_attempts:
             status = JobState.SCHEDULED
-            retry_in_ms = int(retry_delay_s(claim.attempt) * 1000)
+            wait_s = ended.retry_in_s
+            retry_in_ms = int((retry_delay_s(claim.attempt) if wait_s is None else wait_s) * 1000)
         else:
             status = JobState.FAILED
         return Outcome(

@@ -11,7 +11,7 @@ by ``context.resource(database)``. Services open none, nor do the processes of C
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
@@ -55,7 +55,7 @@ def resource(function: Callable[[], AsyncIterator[T]]) -> Resource[T]:
 
 
 @asynccontextmanager
-async def opened(modules: Iterable[str]) -> AsyncGenerator[Mapping[Any, Any], None]:
+async def opened(modules: Iterable[str]) -> AsyncGenerator[dict[Any, Any], None]:
     """What ``modules`` declare, open, by declaration; closed the other way round.
 
     Raises :class:`NotOpened`. What one raises when it closes is logged, and the others close too.

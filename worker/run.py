@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from control.tracing.spans import Span
 
 _MESSAGE_LENGTH = 500
+_LONGEST_WAIT_S = 366 * 86_400
 _STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
 _encode = msgspec.json.Encoder().encode
 
@@ -147,12 +148,14 @@ class TaskRun:
             self._log.warning("job raised", exc_info=error)
         lines = str(error).splitlines() or [""]
         told = JobError(type(error).__name__, lines[0][:_MESSAGE_LENGTH])
-        return Ended(
-            None,
-            told,
-            retryable=isinstance(error, (*self._kind.retry_on, *PASSING)),
-            interrupted=False,
-        )
+        retryable = isinstance(error, (*self._kind.retry_on, *PASSING))
+        return Ended(None, told, retryable=retryable, retry_in_s=_stated_wait_s(error))
+
+
+def _stated_wait_s(error: Exception) -> float | None:
+    """When the error itself says that another attempt may be made."""
+    stated = getattr(error, "retry_in_s", None)
+    return stated if isinstance(stated, int | float) and 0 <= stated <= _LONGEST_WAIT_S else None
 
 
 def _bind(claim: Claim) -> None:

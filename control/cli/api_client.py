@@ -122,6 +122,14 @@ class Api:
         """A page of jobs."""
         return await self.ask("GET", "/jobs", params=query)
 
+    async def archive(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """A page of the archive."""
+        return await self.ask("GET", "/jobs/archive", params=query)
+
+    async def schedules(self) -> dict[str, Any]:
+        """The periodic kinds."""
+        return await self.ask("GET", "/jobs/schedules")
+
     async def job(self, run_id: str, *, patience_s: float = 0) -> dict[str, Any]:
         """A job's record."""
         return await self.ask("GET", f"/jobs/{run_id}", patience_s=patience_s)

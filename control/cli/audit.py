@@ -1,7 +1,6 @@
 """`drawbridge audit`: who changed what, and whether the record was tampered with."""
 
 import os
-from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -17,21 +16,12 @@ from control.cli.steering import (
     print_json,
     screen,
 )
-from control.clock import SystemClock
 from control.flags.audit import Audit, AuditRow
 from control.flags.outcome import Verdict
 from control.running import load_config
 from control.stores.postgres import Database
 
 _OUTCOMES = [*(verdict.value for verdict in Verdict), "noted", "renewed"]
-
-
-def _since(text: str) -> datetime:
-    """A moment, or a span before now. Raises :class:`ValueError`."""
-    try:
-        return SystemClock().now() - timedelta(seconds=times.seconds(text))
-    except ValueError:
-        return times.moment(text)
 
 
 @click.group
@@ -49,7 +39,10 @@ def audit() -> None:
 @click.option("--actor", metavar="NAME", help="Only attempts of this caller.")
 @click.option("--outcome", type=click.Choice(_OUTCOMES), help="Only attempts that ended so.")
 @click.option(
-    "--since", callback=times.option(_since), metavar="TIME", help="RFC 3339, or a span: 2h, 7d."
+    "--since",
+    callback=times.option(times.moment_or_ago),
+    metavar="TIME",
+    help="RFC 3339, or a span: 2h, 7d.",
 )
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @click.option("--cursor", help="Go on after the page that gave this cursor.")

@@ -20,7 +20,7 @@ from control.cli.steering import (
     print_json,
     screen,
 )
-from control.clock import SystemClock
+from control.clock import SystemClock, seconds
 from control.errors import InvalidInput
 from control.flags import commands
 from control.flags.acknowledgement import Want
@@ -161,7 +161,7 @@ def announces(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--for",
             "for_s",
-            callback=times.option(times.seconds),
+            callback=times.option(seconds),
             metavar="SPAN",
             help="The same from now: 20m, 1h30m.",
         ),

@@ -12,11 +12,16 @@ from rich.table import Table
 
 from control import cancelling
 from control.cli import follow as following
+from control.cli import times
 from control.cli.api_client import PATIENCE_S, Api, Refused
+from control.cli.times import span
+from control.clock import iso
 from control.running import load_config
 
 T = TypeVar("T")
 _STATES = ("queued", "scheduled", "running", "completed", "failed", "cancelled")
+_ENDED = _STATES[3:]
+_since = times.option(times.moment_or_ago)
 _PIPED_WIDTH = 160
 _api = click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API).")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
@@ -50,6 +55,7 @@ def _payload(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 @click.option("--run-at", metavar="TIME", help="Not before this RFC 3339 time.")
 @click.option("--timeout", type=float, metavar="S", help="Seconds after which it fails.")
 @click.option("--max-attempts", type=int, metavar="N", help="How often it may run at most.")
+@click.option("--callback-url", metavar="URL", help="Is told, signed, how it ended.")
 @click.option(
     "--unique", metavar="TEXT", help="While a job with this key has not ended, it is the answer."
 )
@@ -111,20 +117,49 @@ def list_jobs(
     if as_json:
         click.echo(json.dumps(page))
         return
-    table = Table(box=None, pad_edge=False, expand=True)
-    for title in ("run id", "kind", "status", "submitted", "attempt"):
-        table.add_column(title, no_wrap=True)
+    table = _table("run id", "kind", "status", "submitted", "attempt")
     table.add_column("progress", no_wrap=True, ratio=1)  # gives way where the line is short
     for job in page["jobs"]:
         table.add_row(
             job["run_id"],
             job["kind"],
             job["status"],
-            job["submitted_at"][:19].replace("T", " "),
+            _short(job["submitted_at"]),
             f"{job['attempt']}/{job['max_attempts']}",
             _remark(job),
         )
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+    _print(table)
+    if page["cursor"]:
+        click.echo(f"more: --cursor {page['cursor']}")
+
+
+@jobs.command
+@click.option("--kind", help="Only jobs of this kind.")
+@click.option("--status", type=click.Choice(_ENDED), help="Only jobs that ended so.")
+@click.option("--correlation-id", metavar="ID", help="Only jobs of this request.")
+@click.option("--since", callback=_since, metavar="TIME", help="RFC 3339, or a span: 2h, 7d.")
+@click.option("--until", callback=_since, metavar="TIME", help="The same.")
+@click.option("--q", metavar="WORDS", help="Of the error, the submitter, the worker, the request.")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--cursor", help="Go on after the page that gave this cursor.")
+@_json
+@_api
+def archive(*, limit: int, as_json: bool, api: str | None, **only: Any) -> None:
+    """Find finished jobs, also long after Redis has forgotten them; the last one to end first."""
+    moments = {name: iso(only.pop(name)) for name in ("since", "until") if only[name] is not None}
+    query = {"limit": str(limit)} | {name: text for name, text in only.items() if text} | moments
+    page = _ask(api, lambda client: client.archive(query))
+    if as_json:
+        click.echo(json.dumps(page))
+        return
+    table = _table("run id", "kind", "status", "ended", "attempt")
+    table.add_column("error", no_wrap=True, ratio=1)
+    for job in page["jobs"]:
+        attempts = f"{job['attempt']}/{job['max_attempts']}"
+        ended = _short(job["finished_at"])
+        error = (job["error"] or {}).get("message", "")
+        table.add_row(job["run_id"], job["kind"], job["status"], ended, attempts, error)
+    _print(table)
     if page["cursor"]:
         click.echo(f"more: --cursor {page['cursor']}")
 
@@ -140,6 +175,26 @@ def show(run_id: str, follow: bool, as_json: bool, api: str | None) -> None:
     click.echo(json.dumps(record) if as_json else _shown(record))
     if follow:
         raise SystemExit(following.exit_status(record))
+
+
+@jobs.command
+@_json
+@_api
+def schedules(as_json: bool, api: str | None) -> None:
+    """List the periodic kinds: when each runs next, and when it ran last."""
+    found = _ask(api, lambda client: client.schedules())
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    table = _table("kind", "runs", "misfire", "next run", "last run", "last run id")
+    for each in found["schedules"]:
+        every_s = each["every_s"]
+        runs = (
+            f"{each['cron']}  {each['timezone']}" if every_s is None else f"every {span(every_s)}"
+        )
+        moments = (_short(each["next_run_at"]), _short(each["last_run_at"]))
+        table.add_row(each["kind"], runs, each["misfire"], *moments, each["last_run_id"] or "")
+    _print(table)
 
 
 @jobs.command
@@ -222,6 +277,22 @@ def _shown(record: dict[str, Any]) -> str:
         rows["error"] = f"{error['class']}: {error['message']}"
     width = max(map(len, rows))
     return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items() if value != "")
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True)
+    for title in titles:
+        table.add_column(title, no_wrap=True)
+    return table
+
+
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+
+
+def _short(moment: str | None) -> str:
+    """A moment of the API to the second."""
+    return (moment or "")[:19].replace("T", " ")
 
 
 def _remark(job: dict[str, Any]) -> str:

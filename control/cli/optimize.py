@@ -42,6 +42,7 @@ def _model(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
 @click.option("--seed", type=int, help="Seed of the solver.")
 @click.option("--priority", help="high, normal or low, or 0 to 9 (9 is the most urgent).")
 @click.option("--timeout", type=float, metavar="S", help="Seconds after which the job fails.")
+@click.option("--callback-url", metavar="URL", help="Is told, signed, how the job ended.")
 @click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API, the running stack).")
 def optimize(
     model: Path, follow: bool, as_json: bool, out: Path | None, api: str | None, **terms: Any

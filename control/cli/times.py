@@ -2,29 +2,16 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import click
 
+from control.clock import SystemClock, seconds
+
 T = TypeVar("T")
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_LONGEST_S = 366 * 86_400
-_PART = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhdw])", re.ASCII)
 _BARE = re.compile(r"\d{1,6}(?:\.\d{1,3})?", re.ASCII)
-
-
-def seconds(text: str) -> float:
-    """The seconds of a span such as ``20m`` or ``1h30m``. Raises :class:`ValueError`."""
-    written = text.strip().lower()
-    parts = _PART.findall(written)
-    if not parts or "".join(map("".join, parts)) != written:
-        raise ValueError(f"{text!r} is not a span of time such as 90s, 20m or 1h30m")
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not 0 < total <= _LONGEST_S:
-        raise ValueError(f"{text!r} is not longer than nothing and at most a year")
-    return total
 
 
 def moment(text: str) -> datetime:
@@ -36,6 +23,14 @@ def moment(text: str) -> datetime:
     if found is None or found.tzinfo is None or ":" not in text:
         raise ValueError(f"{text!r} is not a time with a zone such as 2026-11-21T22:30:00Z")
     return found
+
+
+def moment_or_ago(text: str) -> datetime:
+    """A moment, or a span before now. Raises :class:`ValueError`."""
+    try:
+        return SystemClock().now() - timedelta(seconds=seconds(text))
+    except ValueError:
+        return moment(text)
 
 
 def span_or_seconds(text: str) -> float:

@@ -8,7 +8,7 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +90,15 @@ class DataFolder:
         path.mkdir(mode=0o700, exist_ok=True)
         return path
 
-    def secret(self, name: str) -> str:
+    def secret(self, name: str, make: Callable[[], str] = secrets.token_urlsafe) -> str:
         """A password or token that is made once for this folder."""
-        return self.secret_file(name).read_text().strip()
+        return self.secret_file(name, make).read_text().strip()
 
-    def secret_file(self, name: str) -> Path:
+    def secret_file(self, name: str, make: Callable[[], str] = secrets.token_urlsafe) -> Path:
         """The file (mode 0600) that holds that secret."""
         path = _private(self.path / "secrets") / name
         if not path.exists():
-            write_private(path, secrets.token_urlsafe(32))
+            write_private(path, make())
         return path
 
     def log(self, name: str) -> Path:

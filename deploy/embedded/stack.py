@@ -12,6 +12,7 @@ from control import cancelling
 from control.config import Config
 from control.errors import DrawbridgeError
 from control.listener import CannotListen, listening_socket
+from control.webhooks import signature
 from deploy.embedded.child import spawn
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
@@ -67,6 +68,8 @@ class Stack:
             **self._stores.addresses.environment(),
             "DRAWBRIDGE_ADMIN_TOKEN": self.admin_token,
             "DRAWBRIDGE_SECRET": config.control.secret or folder.secret("signing-secret"),
+            "DRAWBRIDGE_CALLBACK_SECRET": " ".join(config.callbacks.secrets)
+            or folder.secret("callback-secret", signature.new_secret),
             "DRAWBRIDGE_DATA_DIR": str(folder.path),
         }
         self.services = self._replicas("service", services)

@@ -12,11 +12,13 @@ from msgspec import Meta
 from control.errors import InvalidInput
 from control.ids import is_id
 from service import auth, deadline, inputs, negotiation, results, sse
-from service.appkeys import CLOSING, FEED, GATE, JOBS
-from service.problems import NO_RESULT, NOT_FINISHED, Problem
-from worker.jobs.errors import UnknownJob
+from service.appkeys import ARCHIVE, CLOSING, FEED, GATE, JOBS
+from service.problems import NO_RESULT, NOT_FINISHED, NOT_FOUND, Problem
+from worker.jobs.archive import Wanted
+from worker.jobs.errors import JobFinished, UnknownJob
 from worker.jobs.feed import is_event_id
 from worker.jobs.job import JobRecord, JobState
+from worker.jobs.timetable import Periodic
 
 _JSON = msgspec.json.Encoder()
 
@@ -41,6 +43,19 @@ class JobList(msgspec.Struct, frozen=True):
 
     jobs: list[JobView]
     cursor: str | None
+
+
+class ArchiveQuery(Wanted, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which jobs of the archive to list."""
+
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    cursor: str | None = None
+
+
+class PeriodicList(msgspec.Struct, frozen=True):
+    """The periodic kinds, the next one first."""
+
+    schedules: list[Periodic]
 
 
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,20 +102,20 @@ class JobHandlers:
 
     async def record(self, request: web.Request) -> web.Response:
         """The record of one job, with its live progress."""
-        async with deadline.redis():
-            record = await self.find(request)
-        return answer(self.view(record))
+        return answer(self.view(await self._found(request)))
 
     async def result(self, request: web.Request) -> web.Response:
         """What the job returned, as JSON or CSV."""
         media = negotiation.choose(request.headers.get("Accept"), results.MEDIA)
-        async with deadline.redis():
-            record = await self.find(request)
-            stored = None
-            if record.status.finished:
+        record = await self._found(request)
+        stored, size = None, 0
+        if record.status.finished:
+            async with deadline.redis():
                 stored = await request.app[JOBS].get_result(record.run_id)
+            if stored is None:
+                stored, size = await request.app[ARCHIVE].result(record.run_id)
         if stored is None:
-            raise _without_result(record)
+            raise _without_result(record, size)
         body = stored
         if media == results.CSV:
             body = await asyncio.to_thread(results.csv_table, stored)
@@ -131,9 +146,11 @@ class JobHandlers:
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel the job: at once if it waits, within a second if it runs."""
+        record = await self._found(request)
+        auth.require_owner(request, record)
+        if record.status.finished:
+            raise JobFinished(record.run_id, record.status)
         async with deadline.redis():
-            record = await self.find(request)
-            auth.require_owner(request, record)
             await request.app[JOBS].cancel_job(record.run_id)
             record = await self.find(request)
         return answer(self.view(record), status=202)
@@ -151,6 +168,19 @@ class JobHandlers:
         """The job that the path names. Raises :class:`UnknownJob`, for another kind's job too."""
         run_id = request.match_info["run_id"]
         record = await request.app[JOBS].get_job(run_id) if is_id(run_id) else None
+        return self._of_this_kind(run_id, record)
+
+    async def _found(self, request: web.Request) -> JobRecord:
+        """The same, of the archive where Redis no longer has it."""
+        run_id = request.match_info["run_id"]
+        record = None
+        if is_id(run_id):
+            async with deadline.redis():
+                record = await request.app[JOBS].get_job(run_id)
+            record = record or await request.app[ARCHIVE].get(run_id)
+        return self._of_this_kind(run_id, record)
+
+    def _of_this_kind(self, run_id: str, record: JobRecord | None) -> JobRecord:
         if record is None or self.kind not in (None, record.kind):
             raise UnknownJob(run_id)
         return record
@@ -165,6 +195,22 @@ class JobHandlers:
         return Links(f"{at}/status", f"{at}/result", f"{at}/events", at)
 
 
+async def schedules(request: web.Request) -> web.Response:
+    """The periodic kinds that workers declare, and when each runs."""
+    async with deadline.redis():
+        return answer(PeriodicList(await request.app[JOBS].timetable.list()))
+
+
+async def archive(request: web.Request) -> web.Response:
+    """A page of the jobs in the archive, the last one to end first."""
+    query = inputs.query(request, ArchiveQuery)
+    wanted = msgspec.structs.asdict(query)
+    limit, cursor = wanted.pop("limit"), wanted.pop("cursor")
+    page = await request.app[ARCHIVE].page(Wanted(**wanted), limit=limit, cursor=cursor)
+    views = [JobHandlers("/jobs").view(record) for record in page.jobs]
+    return answer(JobList(views, page.cursor))
+
+
 def answer(document: object, status: int = 200, **headers: str) -> web.Response:
     """``document`` as a JSON answer that nobody may store."""
     return web.Response(
@@ -175,8 +221,11 @@ def answer(document: object, status: int = 200, **headers: str) -> web.Response:
     )
 
 
-def _without_result(record: JobRecord) -> Problem:
+def _without_result(record: JobRecord, size: int) -> Problem:
+    """Why there is none; ``size`` is that of one that was not archived."""
     members = {"job_status": record.status.value}
+    if size:
+        return Problem(NOT_FOUND, f"The result, {size} bytes, was too large to be archived.")
     if record.status.finished:
         why = f": {record.error.message}" if record.error else ""
         return Problem(NO_RESULT, f"The job {record.status.value} without a result{why}.", members)

@@ -32,6 +32,7 @@ async def test_nothing_stays_once_the_results_have_expired(redis: Redis) -> None
             priority=draw.choice(keys.PRIORITIES),
             lane=draw.choice(keys.LANES),
             max_attempts=2,
+            callback_url="https://example.org/" if n % 50 == 0 else None,
             unique=f"unique {n}" if n % 7 == 0 else None,
             run_at_ms=4_000_000_000_000 if n % 10 == 0 else None,
         )

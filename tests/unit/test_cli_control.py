@@ -15,6 +15,7 @@ from control.cli import bridge_view as view
 from control.cli import change, cli, times
 from control.cli.control_api import ApiControl
 from control.cli.events import Journal
+from control.clock import seconds
 from control.flags import commands, events
 from control.flags.client import Acknowledged, Done
 from control.flags.document import MAINTENANCE, Document, Flag, Position
@@ -56,7 +57,7 @@ def report(**changes: Any) -> ReplicaReport:
     ],
 )
 def test_spans(text: str, expected_s: float) -> None:
-    assert times.seconds(text) == expected_s
+    assert seconds(text) == expected_s
     assert times.span_or_seconds(text) == expected_s
 
 
@@ -65,7 +66,7 @@ def test_spans(text: str, expected_s: float) -> None:
 )
 def test_what_is_no_span(text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(repr(text))):
-        times.seconds(text)
+        seconds(text)
 
 
 def test_a_timeout_may_be_plain_seconds() -> None:

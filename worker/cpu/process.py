@@ -50,14 +50,16 @@ class Ended(msgspec.Struct, frozen=True):
     """How a run ended.
 
     ``result`` is JSON text. ``error`` says why there is none; ``retryable`` whether another
-    attempt may help. ``interrupted`` means that :meth:`CpuProcess.cancel` cut it short: a result
-    that comes with it is what the function had by then.
+    attempt may help, after ``retry_in_s`` or when it is usual. ``interrupted`` means that
+    :meth:`CpuProcess.cancel` cut it short: a result that comes with it is what the function had by
+    then.
     """
 
     result: bytes | None = None
     error: JobError | None = None
     retryable: bool = False
     interrupted: bool = False
+    retry_in_s: float | None = None
 
 
 class CpuProcess:

@@ -73,6 +73,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """The run id of the job that submitted this one."""
     unique: str | None = None
     """At most one live job of the kind has this key."""
+    callback_url: str | None = None
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):

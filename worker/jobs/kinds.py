@@ -18,9 +18,10 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from control.errors import ConfigError, InvalidInput
+from worker.jobs.schedule import Schedule, declared
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-BUILT_IN = ("worker.optimize.kind",)
+BUILT_IN = ("worker.optimize.kind", "worker.callback")
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
 _WHERE = re.compile(r"(?P<message>.*?) - at `(?P<path>[^`]+)`", re.DOTALL)
@@ -36,7 +37,8 @@ class Kind:
     deeper and raises :class:`control.errors.InvalidInput`. ``retry_on`` are the error classes that
     a further attempt may cure. ``concurrency`` is how many of its jobs the whole fleet runs at once
     (``None``: as many as there are slots). ``unique`` gives the unique key of a payload for which
-    the submission names none. ``resources`` is what the worker has opened for its
+    the submission names none. ``internal``: nobody may submit it from outside. ``schedule``: when
+    it runs by itself. ``resources`` is what the worker has opened for its
     functions.
     """
 
@@ -50,12 +52,19 @@ class Kind:
     retry_on: tuple[type[BaseException], ...] = ()
     concurrency: int | None = None
     unique: Callable[[Any], str | None] | None = None
+    internal: bool = False
+    schedule: Schedule | None = None
     resources: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def lane(self) -> str:
         """The queue that its jobs wait in."""
         return "cpu" if self.cpu else "io"
+
+    @property
+    def unasked(self) -> bytes:
+        """The payload of a run that nobody submitted."""
+        return b"null" if self.payload is None else b"{}"
 
     def decode(self, payload: bytes) -> Any:
         """The payload as the kind's type. Raises :class:`InvalidInput` naming the field."""
@@ -100,6 +109,10 @@ class Kinds:
         """The kind of that name."""
         return self._known.get(name)
 
+    def submittable(self) -> "Kinds":
+        """Those that callers may submit."""
+        return Kinds({kind.name: kind for kind in self if not kind.internal})
+
     def given(self, resources: Mapping[Any, Any]) -> "Kinds":
         """The same kinds, for a worker that has opened ``resources``."""
         return Kinds({kind.name: replace(kind, resources=resources) for kind in self})
@@ -135,16 +148,26 @@ def job(
     retry_on: tuple[type[BaseException], ...] = (),
     concurrency: int | None = None,
     unique: Callable[[Any], str | None] | None = None,
+    internal: bool = False,
+    every: str | None = None,
+    cron: str | None = None,
+    timezone: str | None = None,
+    misfire: str | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function ``(context, payload) -> result`` as the kind ``name``.
 
     ``payload`` is a msgspec Struct, a dataclass, a TypedDict, or whatever else msgspec decodes from
     JSON; where it is not given, the annotation of the function's second parameter says it, and
     without one any JSON will do. A job runs at most ``max_attempts`` times: again after a lost
-    worker, and after an error of ``retry_on``. At most ``concurrency`` run at once in the whole
-    fleet; ``DRAWBRIDGE_CONCURRENCY`` overrides it. While a job with the key that ``unique`` gives
-    for its payload has not ended, submitting another gives that one back. Raises
-    :class:`ConfigError` for a declaration that cannot be.
+    worker, and after an error of ``retry_on``; where that has a number ``retry_in_s``, after so
+    many seconds. At most ``concurrency`` run at once in the whole fleet; ``DRAWBRIDGE_CONCURRENCY``
+    overrides it. While a job with the key that ``unique`` gives for its payload has not ended,
+    submitting another gives that one back. Nobody may submit an ``internal`` kind from outside.
+
+    A periodic kind runs by itself, once in the whole fleet for each time: ``every`` span such as
+    ``5m``, or by a ``cron`` expression in a ``timezone`` (UTC); ``misfire`` (``once``) says what
+    becomes of times that were missed, see :mod:`worker.jobs.schedule`. Its payload must do with
+    nothing. Raises :class:`ConfigError` for a declaration that cannot be.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name for a job kind: use a-z, 0-9, _ . - (at most 64)")
@@ -156,10 +179,14 @@ def job(
         if not all(isinstance(each, type) and issubclass(each, Exception) for each in retry_on):
             raise ConfigError(f"job kind {name!r}: retry_on takes classes of exceptions")
         expected = _payload_type(name, function) if payload is None else payload
-        function.__drawbridge_kind__ = Kind(  # type: ignore[attr-defined]
+        schedule = declared(name, every=every, cron=cron, timezone=timezone, misfire=misfire)
+        kind = Kind(
             name, function, _decodable(name, expected), check, cpu, max_attempts, timeout_s,
-            retry_on, concurrency, unique,
+            retry_on, concurrency, unique, internal, schedule,
         )  # fmt: skip
+        if schedule is not None:
+            _require_no_payload(kind)
+        function.__drawbridge_kind__ = kind  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -231,6 +258,16 @@ def _require(
         raise ConfigError(f"job kind {name!r}: max_attempts must be at least 1")
     if timeout_s is not None and not timeout_s > 0:
         raise ConfigError(f"job kind {name!r}: timeout_s must be above 0")
+
+
+def _require_no_payload(kind: Kind) -> None:
+    """Raise :class:`ConfigError` where a periodic kind cannot run by itself."""
+    try:
+        kind.decode(kind.unasked)
+    except InvalidInput as error:
+        raise ConfigError(
+            f"job kind {kind.name!r}: runs by itself, so its payload must do with {{}}: {error}"
+        ) from None
 
 
 def _parameters(function: Any) -> tuple[str, ...]:

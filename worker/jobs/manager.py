@@ -18,11 +18,11 @@ from redis.asyncio import Redis
 from control import keys, logs
 from control.clock import from_ms
 from control.config import JobsSection
-from control.errors import BridgeUp, ControlStateStale
 from control.stores.line import Argument
 from control.stores.wire import ReplicatedWire, Wire
 from worker.jobs import stored
 from worker.jobs.batcher import Batcher
+from worker.jobs.ended import EndedJobs
 from worker.jobs.errors import (
     IllegalTransition,
     JobFinished,
@@ -49,7 +49,8 @@ from worker.jobs.job import (
     Spec,
 )
 from worker.jobs.listing import Listing
-from worker.jobs.scripts import Scripts
+from worker.jobs.scripts import Scripts, passed
+from worker.jobs.timetable import Timetable
 
 _LARGE = 256 << 10
 """What is larger goes over a connection of its own, so that nothing small waits behind it."""
@@ -86,6 +87,8 @@ class JobStateManager:
         self._log = logs.get(__name__)
         self._ttl_ms = int(result_ttl_s * 1000)
         self._lease_ms = int(lease_s * 1000)
+        self.timetable = Timetable(self._wire, self._run)
+        self.ended = EndedJobs(self._run)
         self._listing = Listing(self._wire, self._run, ttl_ms=self._ttl_ms)
         self._accept = Batcher(self._accept_all, weight=lambda pair: len(pair[1]))
         self._finish = Batcher(self.finish_all, weight=lambda outcome: len(outcome.result or b""))
@@ -172,7 +175,7 @@ class JobStateManager:
         answer = await self._run("rerun", [run_id])
         if answer is None:
             raise UnknownJob(run_id)
-        status, done, holder = (part.decode() for part in _passed(answer))
+        status, done, holder = (part.decode() for part in passed(answer))
         if holder:
             raise UniqueKeyTaken(run_id, holder)
         if done == "0":
@@ -250,7 +253,7 @@ class JobStateManager:
         if answer == b"lost":
             raise WorkerLost(f"worker {worker} has no lease")
         claims = []
-        for row in _passed(answer):
+        for row in passed(answer):
             try:
                 claims.append(await stored.claim(row))
             except (msgspec.DecodeError, zlib.error, TypeError):
@@ -318,6 +321,7 @@ class JobStateManager:
 
     async def trim(self) -> int:
         """Take jobs whose records have expired out of the listings; how many."""
+        await self.ended.forget(self._ttl_ms)
         return await self._listing.trim()
 
     # One script for many --------------------------------------------------------------------
@@ -354,7 +358,7 @@ class JobStateManager:
                 _digest(f"{spec.kind}\n{spec.unique}") if spec.unique else "",
                 _encode(spec), payload,
             ]  # fmt: skip
-        return _passed(await self._run_accept("accept", arguments, large=size > _LARGE))
+        return passed(await self._run_accept("accept", arguments, large=size > _LARGE))
 
     async def _report_all(self, items: list[Progress]) -> list[bool]:
         arguments: list[Argument] = []
@@ -369,16 +373,6 @@ class JobStateManager:
 
 def _digest(key: str) -> str:
     return sha256(key.encode()).hexdigest()
-
-
-def _passed(answer: Any) -> list[Any]:
-    """What a script answered that the gate let pass; raises what the gate said otherwise."""
-    if answer == b"closed":
-        raise BridgeUp("maintenance is on: no job is accepted or claimed")
-    if answer == b"unknown":
-        raise ControlStateStale("Redis does not tell whether maintenance is on")
-    answers: list[Any] = answer
-    return answers
 
 
 def _seconds(moment: bytes, now_ms: int) -> float | None:

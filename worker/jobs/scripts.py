@@ -9,13 +9,15 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from control import keys
+from control.errors import BridgeUp, ControlStateStale
 from control.stores.line import Argument
 from control.stores.scripts import Script
 from control.stores.wire import Wire
 
 # Even when Redis is full leases must be kept alive, and what it holds must get done: that frees it.
 _ALLOWED_WHEN_FULL = (
-    "cancel", "claim", "finish", "heartbeat", "leave", "promote", "requeue", "rescue", "trim",
+    "archived", "cancel", "claim", "ended", "finish", "forget", "heartbeat", "leave", "promote",
+    "requeue", "rescue", "trim",
 )  # fmt: skip
 
 
@@ -50,6 +52,17 @@ class Scripts:
                 raise
             # A restart or a SCRIPT FLUSH; EVAL loads it again.
             return await self._wire("EVAL", self._texts[name], *given, again=again)
+
+
+def passed(answer: Any) -> list[Any]:
+    """What a script answered that the gate let pass. Raises :class:`BridgeUp` and
+    :class:`ControlStateStale` for what the gate said otherwise."""
+    if answer == b"closed":
+        raise BridgeUp("maintenance is on: no job is accepted or claimed")
+    if answer == b"unknown":
+        raise ControlStateStale("Redis does not tell whether maintenance is on")
+    answers: list[Any] = answer
+    return answers
 
 
 def _texts() -> Mapping[str, str]:

@@ -95,6 +95,11 @@ async def pack(text: bytes) -> bytes:
     return await asyncio.to_thread(lambda: _PACKED + zlib.compress(text, 1))
 
 
+def plain(stored: bytes) -> bytes | None:
+    """The text, where it is kept as it is; ``None`` where it is so large that it was packed."""
+    return stored[1:] if stored[:1] == _PLAIN else None
+
+
 async def unpack(stored: bytes) -> bytes:
     """The text that was packed."""
     if stored[:1] == _PLAIN:

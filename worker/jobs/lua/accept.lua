@@ -60,6 +60,11 @@ local function accept(at)
     end
     more = { 'unique', unique }
   end
+  -- Whoever is to be called back follows the job, from its beginning.
+  if string.find(ARGV[at + 8], '"callback_url":', 1, true) then
+    more[#more + 1] = 'followed'
+    more[#more + 1] = '1'
+  end
   local members = listed[kind] or {}
   members[#members + 1] = '0'
   members[#members + 1] = run_id

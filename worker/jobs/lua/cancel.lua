@@ -22,4 +22,5 @@ elseif status == 'scheduled' then
   list(run_id, status, false)
 else return { status, '0' } end
 conclude(run_id, job[3], job[5], job[6], (job[4] or 1) + 1, 'cancelled', ttl_ms, {})
+await_archive()
 return { 'cancelled', '1' }

@@ -51,4 +51,5 @@ end
 
 for at = 2, #ARGV, FIELDS do answers[#answers + 1] = finish(at) end
 for queue, entries in pairs(done) do dequeue_many(queue, entries) end
+await_archive()
 return answers

@@ -190,6 +190,62 @@ local function take_unique(digest, run_id)
   redis.call('SET', unique_key(digest), run_id)
 end
 
+-- The ULID of a moment, its rest made from `seed`: the same seed gives the same id.
+local BASE32 = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
+local function id_at(ms, seed)
+  local id, hash = '', redis.sha1hex(seed)
+  for _ = 1, 10 do
+    local digit = ms % 32
+    id = string.sub(BASE32, digit + 1, digit + 1) .. id
+    ms = (ms - digit) / 32
+  end
+  for at = 1, 31, 2 do
+    local digit = tonumber(string.sub(hash, at, at + 1), 16) % 32
+    id = id .. string.sub(BASE32, digit + 1, digit + 1)
+  end
+  return id
+end
+
+-- Queue a job that nobody submits, whatever the flags are: it is claimed when the bridge is down.
+-- `spec` and `payload` are JSON.
+local function make(run_id, spec, payload)
+  local key, said = job_key(run_id), terms(spec)
+  if redis.call('EXISTS', key) == 1 then return end
+  local lane = said.lane or 'io'
+  local entry = enqueue(run_id, lane .. ':' .. (said.priority or 'normal'))
+  redis.call('HSET', key, 'status', 'queued', 'submitted_at', NOW, 'spec', spec,
+    'payload', '\0' .. payload, 'entry', entry)
+  redis.call('ZADD', prefix .. 'index:' .. said.kind, 0, run_id)
+  redis.call('SADD', prefix .. 'kinds', said.kind)
+  ring(lane)
+end
+
+-- A job that ended has its callback made in the same step, if it asked for one. What is told of it
+-- goes along: its record may have expired by the time of the last attempt.
+local TOLD = { 'spec', 'status', 'submitted_at', 'started_at', 'finished_at', 'attempt', 'progress',
+  'error', 'worker', 'drain_requeues' }
+local CALLBACK_ATTEMPTS = 10
+local function call_back(run_id, rev)
+  local told = read(run_id, unpack(TOLD))
+  local said = terms(told[1])
+  if not said.callback_url then return end
+  local fields = {}
+  for at, name in ipairs(TOLD) do fields[name] = told[at] or nil end
+  make(id_at(now, run_id .. ':' .. text(rev)),
+    cjson.encode({ kind = 'callback', lane = 'io', priority = 'normal', parent = run_id,
+      max_attempts = CALLBACK_ATTEMPTS, correlation_id = said.correlation_id,
+      submitted_by = said.submitted_by, traceparent = said.traceparent }),
+    cjson.encode({ run_id = run_id, url = said.callback_url, fields = fields }))
+end
+
+-- Jobs that ended in this call wait to be archived; whoever calls conclude calls this in the end.
+local ended = {}
+local function await_archive()
+  for at = 1, #ended, 1000 do
+    redis.call('ZADD', prefix .. 'ended', unpack(ended, at, math.min(at + 999, #ended)))
+  end
+end
+
 -- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`,
 -- and its `unique` key is free.
 local function conclude(run_id, attempt, followed, unique, rev, status, ttl_ms, more)
@@ -201,6 +257,9 @@ local function conclude(run_id, attempt, followed, unique, rev, status, ttl_ms, 
   else redis.call('HDEL', key, 'payload', 'checkpoint') end
   redis.call('PEXPIRE', key, ttl_ms)
   if status ~= 'completed' then list(run_id, status, true) end
+  ended[#ended + 1] = NOW
+  ended[#ended + 1] = run_id
   tell_status(followed, run_id, rev, status, attempt)
   tell_end(followed, run_id, rev + 1, status)
+  if followed then call_back(run_id, rev) end -- accept.lua marks those that want one as followed
 end

@@ -36,4 +36,5 @@ end
 
 for at = 3, #ARGV, FIELDS do answers[#answers + 1] = requeue(at) end
 for lane in pairs(woken) do ring(lane) end
+await_archive()
 return answers

@@ -58,4 +58,5 @@ for _, worker in ipairs(redis.call('ZRANGE', workers, '-inf', now, 'BYSCORE', 'L
   if done then redis.call('ZREM', workers, worker) end
 end
 for lane in pairs(woken) do ring(lane) end
+await_archive()
 return rescued
