@@ -235,8 +235,7 @@ async def test_a_cancel_that_the_function_heeds() -> None:
     pid = await run.under_way()
     run.process.cancel("timeout")
     run.process.cancel("cancelled")  # the first reason stays
-    async with asyncio.timeout(PROMPT_S):
-        ended = await task
+    ended = await asyncio.wait_for(task, PROMPT_S)
     assert ended.interrupted
     assert parsed(ended) == {"reason": "timeout", "cancelled": True}
     assert run.checkpoints == [{"done": 7}]
@@ -257,8 +256,7 @@ async def test_a_cancel_that_the_function_does_not_heed() -> None:
     task = run.start()
     pid = await run.under_way()
     run.process.cancel("cancelled")
-    async with asyncio.timeout(PROMPT_S):
-        assert await task == Ended(interrupted=True)
+    assert await asyncio.wait_for(task, PROMPT_S) == Ended(interrupted=True)
     assert_gone(pid)
 
 
@@ -269,8 +267,7 @@ async def test_a_stopped_process_is_killed_all_the_same() -> None:
     pid = await run.under_way()
     os.kill(pid, signal.SIGSTOP)
     run.process.cancel("timeout")
-    async with asyncio.timeout(PROMPT_S):
-        assert await task == Ended(interrupted=True)
+    assert await asyncio.wait_for(task, PROMPT_S) == Ended(interrupted=True)
     assert_gone(pid)
 
 
@@ -283,8 +280,7 @@ async def test_a_drain_waits_until_the_caller_decides() -> None:
     done, _ = await asyncio.wait([task], timeout=0.2)
     assert not done
     run.process.kill()
-    async with asyncio.timeout(PROMPT_S):
-        assert await task == Ended(interrupted=True)
+    assert await asyncio.wait_for(task, PROMPT_S) == Ended(interrupted=True)
     assert_gone(pid)
 
 
@@ -295,8 +291,7 @@ async def test_a_cancel_goes_beyond_a_drain() -> None:
     await run.under_way()
     run.process.cancel("drain")
     run.process.cancel("cancelled")
-    async with asyncio.timeout(PROMPT_S):
-        assert await task == Ended(interrupted=True)
+    assert await asyncio.wait_for(task, PROMPT_S) == Ended(interrupted=True)
 
 
 @pytest.mark.parametrize("stop", [lambda p: p.cancel("cancelled"), lambda p: p.kill()])
@@ -315,8 +310,7 @@ async def test_cancelled_while_it_starts(turns: int) -> None:
     for _ in range(turns):
         await asyncio.sleep(0)
     run.process.cancel("cancelled")
-    async with asyncio.timeout(PROMPT_S):
-        assert await task == Ended(interrupted=True)
+    assert await asyncio.wait_for(task, PROMPT_S) == Ended(interrupted=True)
     assert run.progress == []
 
 
@@ -350,8 +344,7 @@ async def test_what_the_function_started_ends_with_it(payload: str) -> None:
     await run.under_way()
     if payload == "wait":
         run.process.cancel("cancelled")
-    async with asyncio.timeout(PROMPT_S + 1):
-        await task
+    await asyncio.wait_for(task, PROMPT_S + 1)
     (child,) = run.checkpoints
     assert_gone(child)
 
