@@ -54,6 +54,9 @@ class Subscriber:
         self.fresh_at: float | None = None
         """Nothing published before this moment (monotonic seconds) was missed or is unread;
         ``None`` before the first proof."""
+        self.since: float | None = None
+        """When this connection began to listen: what is heard on it was published later. ``None``
+        while there is none."""
 
     def on_proof(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called whenever :attr:`fresh_at` has moved."""
@@ -109,8 +112,8 @@ class Subscriber:
         await self._wanted.wait()
         async with self._connection() as connection:
             line = self._line = _Line(connection, self._handle)
-            line.subscribe(self._listeners)
-            asked_at = self._clock.monotonic()  # the confirmation counts as the first answer
+            asked_at = self.since = self._clock.monotonic()
+            line.subscribe(self._listeners)  # the confirmation counts as the first answer
             while not await line.ended(PING_EVERY_S):
                 now = self._clock.monotonic()
                 if line.heard:  # any byte shows that the link carries: a flood is no silence
@@ -133,7 +136,7 @@ class Subscriber:
         try:
             yield connection
         finally:
-            self._line = None
+            self._line = self.since = None
             for confirmed in self._confirmed.values():
                 confirmed.clear()
             with contextlib.suppress(RedisError, OSError):

@@ -43,8 +43,8 @@ class Link:
         self._listener = Listener(self._heard, self._resync)
         self._catching_up: asyncio.Task[None] | None = None
         self._synced_at: float | None = None
-        self._beacon: Position | None = None
-        """What the beacon said on this connection."""
+        self._beacon: tuple[float | None, Position] = (None, Position(0, 0))
+        """What the beacon said last, and since when the connection has listened that told so."""
         self._server: str | None = None
         """The run of the Redis server with which we are in step."""
         self._on_proof: list[Callable[[], None]] = []
@@ -85,7 +85,8 @@ class Link:
                 self._answers.heard(event)
                 missed = first
             case BeaconEvent():
-                self.beacon_at, self._beacon = self._clock.monotonic(), event.position
+                self.beacon_at = self._clock.monotonic()
+                self._beacon = (self._subscriber.since, event.position)
                 missed = event.position > self._replica.position
         if missed and self._catching_up is None:
             self._catching_up = asyncio.create_task(self._catch_up())
@@ -101,22 +102,24 @@ class Link:
 
     async def _resync(self) -> None:
         """After every confirmation: what was said before it is in the snapshot."""
-        self._beacon = None
         pause = Backoff()
         while True:
             try:
                 return await self._read_snapshot()
             except StoreUnavailable as error:
                 self._log.info("not in step yet", reason=str(error))
-                await pause.wait()
+            except Exception:  # whatever it is, we are not in step, and no answer may prove it
+                self._log.exception("cannot read the snapshot")
+            await pause.wait()
 
     async def _read_snapshot(self) -> None:
         """Take what Redis has, and what PostgreSQL has if it answers; mend what Redis lacks.
 
-        A Redis that was restarted or replaced may have lost the newest change, and so may we, if
-        we were cut off. So a snapshot proves something only with PostgreSQL or the beacon to
-        vouch for it, or from the very server that we were in step with before. Raises
-        :class:`StoreUnavailable` where nothing does.
+        A Redis that was restarted, emptied or replaced may have lost the newest change, and so may
+        we, if we were cut off. So only with PostgreSQL's word an empty one is filled, and a
+        snapshot proves something only with PostgreSQL or the beacon to vouch for it, or from the
+        very server that we were in step with before. Raises :class:`StoreUnavailable` where
+        nothing does.
         """
         began = self._clock.monotonic()
         (found, server), truth = await asyncio.gather(
@@ -126,17 +129,24 @@ class Link:
             if document is not None:
                 self._replica.apply(document, source)
         held = self._replica.document
-        vouched = truth is not None or (self._beacon is not None and self._beacon <= held.position)
-        if held.epoch and (vouched if found is None else found.position < held.position):
+        lacks = truth is not None if found is None else found.position < held.position
+        if held.epoch and lacks:
             await self._projection.write(held)
-        elif found is not None and server and server == self._server:
-            vouched = True
-        if not vouched:
+        known = found is not None and not lacks and server != "" and server == self._server
+        proved_at = began if truth is not None or known else self._by_beacon(held.position)
+        if proved_at is None:
             raise StoreUnavailable("redis", "nobody vouches for its flags")
         self._server = server
         if held.epoch:
-            self._synced_at = began
+            self._synced_at = proved_at
             self._proved()
+
+    def _by_beacon(self, held: Position) -> float | None:
+        """The moment for which the beacon vouches that nothing later than ``held`` was there: no
+        more than that it spoke on this connection is known, for it may have been heard long ago
+        or be read late. The next answer to a PING proves the rest."""
+        since, said = self._beacon
+        return since if since == self._subscriber.since and said <= held else None
 
     async def _ask_truth(self) -> Document | None:
         """What PostgreSQL says, if it answers soon. Not cancelled: asyncpg could hang on that."""

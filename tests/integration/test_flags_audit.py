@@ -26,7 +26,7 @@ COLUMNS = {
     "before": "(before::text || ' ')::json",
     "after": "replace(after::text, 'full', 'Full')::json",
     "reason": "''",
-    "command_id": "overlay(command_id placing '0' from 26)",
+    "command_id": "overlay(command_id placing (right(command_id, 1) = '0')::int::text from 26)",
     "request_id": "NULL",
     "source": "upper(source)",
     "outcome": "'refused'",
