@@ -160,14 +160,17 @@ class Fleet:
 
         Returns the position that the event tells. A flag that is on gets a new reason, at least.
         """
-        await self.undebounce(flag)
         after, command_id = len(self.events.heard), ids.new_id()
         fields = {"reason": f"because of {command_id}", **fields}
         for _ in range(20):
+            await self.undebounce(flag)
             await self.publish("set", flag, value=value, id=command_id, **fields)
             with suppress(AssertionError):
                 event = await self.events.first(after=after, deadline_s=1, command_id=command_id)
-                break
+                # Instances remember too when a flag changed, and judge by when they heard of this.
+                if event["outcome"]["verdict"] != "debounced":
+                    break
+                after, command_id = len(self.events.heard), ids.new_id()
         else:
             raise AssertionError(f"nobody answered the command {command_id}")
         assert event["outcome"]["verdict"] in ("applied", "unchanged"), event
