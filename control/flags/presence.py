@@ -31,7 +31,7 @@ from control.stores.wire import Wire
 Kind = Literal["service", "worker"]
 
 RENEW_S = 1.0
-LATER_S = (0.003, 0.008)
+LATER_S = (0.008, 0.016)
 """How long a change waits to be told. A change of the flags makes every instance report at once:
 those that share a machine have applied it by then, and Redis is not asked by all together."""
 
