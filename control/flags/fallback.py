@@ -72,6 +72,7 @@ class Fallback:
                     await self._beat(feed)
                     await feed.pause(BEAT_S)
             finally:
+                self._replica.withdraw("database")
                 with contextlib.suppress(Exception):
                     await feed.connection.execute(self._queries["leave"], self._instance)
 

@@ -85,6 +85,12 @@ class Replica:
         if was_stale and not self.stale:
             self._log.info("control state fresh", source=source)
 
+    def withdraw(self, source: Source) -> None:
+        """Act on the proofs of ``source`` no longer: its roll is about to forget this instance, and
+        nobody would wait for it then."""
+        self._proved[source] = -math.inf
+        self._fresh_at = max(self._proved.values())
+
     def admits(self) -> bool:
         """Whether what is known is fresh enough to let work in."""
         return self._clock.monotonic() - self._fresh_at <= LEASE_S

@@ -1,9 +1,17 @@
 """The state in memory: only forward, and only as long as something proves it fresh."""
 
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import pytest
+from redis.asyncio import Redis
+
+from control.flags import fallback
 from control.flags.document import MAINTENANCE, NOTHING, Document, Flag
+from control.flags.presence import Presence
 from control.flags.replica import LEASE_S, STALE_S, Replica
 
 
@@ -95,3 +103,59 @@ def test_an_old_answer_proves_nothing_new() -> None:
     clock.seconds += 10
     replica.prove("redis", asked_at + 0.9)
     assert not replica.admits()
+
+
+def test_a_proof_that_is_withdrawn_counts_no_longer() -> None:
+    """Whose row in PostgreSQL is gone is not waited for; only the lease in Redis counts then."""
+    clock = HeldClock()
+    replica = Replica(clock)
+    replica.prove("redis", clock.seconds)
+    clock.seconds += 0.8
+    replica.prove("database", clock.seconds)
+    replica.withdraw("database")
+    clock.seconds += LEASE_S - 0.8
+    assert replica.admits()
+    clock.seconds += 0.1
+    assert not replica.admits()
+
+
+class Roll:
+    """PostgreSQL, as far as the fallback talks to it. ``proved_on_leaving`` is how old its proof
+    was when the row was removed."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self.connection = self
+        self.proved_on_leaving: float | None = None
+
+    async def fetchrow(self, *_: object) -> dict[str, int]:
+        return {"epoch": 1, "version": 1}
+
+    async def execute(self, *_: object) -> None:
+        self.proved_on_leaving = self._replica.age_s("database")
+
+    async def pause(self, _seconds: float) -> None:
+        """Redis comes back."""
+        assert self._replica.source == "database"
+        self._replica.prove("redis", 1000.0 + STALE_S + 1)
+
+
+async def test_who_leaves_a_roll_relies_on_it_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = HeldClock()
+    replica = Replica(clock)
+    replica.apply(document(1, 1), "test")
+    roll = Roll(replica)
+
+    @asynccontextmanager
+    async def feed(_url: str) -> AsyncIterator[Roll]:
+        yield roll
+
+    monkeypatch.setattr(fallback, "truth_feed", feed)
+    presence = Presence("i", "worker", redis=Redis(), replica=replica, clock=clock)
+    following = fallback.Fallback(
+        "", "i", ledger=None, replica=replica, presence=presence, clock=clock,  # type: ignore[arg-type]
+    )  # fmt: skip
+    clock.seconds += STALE_S + 1
+    await following._follow()
+    assert roll.proved_on_leaving == math.inf
+    assert replica.source == "redis"
