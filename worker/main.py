@@ -1,5 +1,9 @@
 """`drawbridge worker`: one process that claims and runs jobs."""
 
+# First of all, so that the modules after it fill what the driver's tables leave free.
+import control.stores.graph  # noqa: F401
+
+# isort: split
 import asyncio
 import os
 import sys
