@@ -192,7 +192,11 @@ async def test_the_bridge_and_a_redis_that_is_away(
     async def refused(_new: NewJob) -> Accepted:
         raise error
 
+    async def all_refused(many: Sequence[NewJob], **_: object) -> list[Accepted | Exception]:
+        return [error for _ in many]
+
     monkeypatch.setattr(api.jobs, "create_job", refused)
+    monkeypatch.setattr(api.jobs, "create_jobs", all_refused)
     for path, sent in (("/jobs/greet", greeting()), ("/jobs/greet:batch", [greeting()])):
         async with api.http.post(path, json=sent) as response:
             assert response.status == 503
