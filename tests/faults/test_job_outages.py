@@ -142,13 +142,16 @@ async def test_a_thousand_cancels_meet_a_thousand_jobs_that_end_in_a_worker(
 
 
 async def test_a_ring_that_a_stopped_worker_swallowed_is_rung_again(
-    jobs: Jobs, worker: StartWorker
+    jobs: Jobs, worker: StartWorker, redis: Redis
 ) -> None:
+    async def all_asleep() -> bool:
+        told: Any = await redis.info("clients")
+        return bool(told["blocked_clients"] == 2 * len(keys.LANES))
+
     async with worker() as stopped, worker() as other:
         for each in (stopped, other):
             await each.logged("phase", phase="running")
-            run_id = await jobs.submit("echo")  # until both are asleep, whoever takes it
-            await jobs.event(run_id, "end")
+        await wait_until(all_asleep)
         stopped.send(signal.SIGSTOP)
         began = time.monotonic()
         for _ in range(2):  # Redis wakes who has slept for longest: it is one or the other
