@@ -116,9 +116,10 @@ async def test_an_asynchronous_function_deaf_to_everything_holds_up_neither_job_
         for run_id in (cancelled, given_back):
             await one.logged("job started", run_id=run_id)
         await jobs.state.cancel_job(cancelled)
+        await one.logged("function does not stop", run_id=timed_out)
+        one.send(signal.SIGTERM)
         await one.logged("job ended", run_id=cancelled, status="cancelled")
         await one.logged("job ended", run_id=timed_out, status="failed")
-        one.send(signal.SIGTERM)
         await one.logged("job ended", run_id=given_back, status="handed back")
         assert await one.ended() == 0
     assert (await jobs.record(given_back)).status is JobState.QUEUED
