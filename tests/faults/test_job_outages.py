@@ -23,6 +23,7 @@ from tests.faults.conftest import Jobs, StartWorker
 from tests.faults.test_job_soak import ends_heard
 from tests.processes import replica
 from tests.stack import SO_S, wait_for, wait_until
+from tests.timing import timed
 from worker.consumer import BELL_WAIT_S
 from worker.jobs.errors import JobFinished
 from worker.jobs.job import JobState
@@ -141,6 +142,7 @@ async def test_a_thousand_cancels_meet_a_thousand_jobs_that_end_in_a_worker(
     assert await redis.xlen(keys.queue("io", "normal")) == 0
 
 
+@timed
 async def test_a_ring_that_a_stopped_worker_swallowed_is_rung_again(
     jobs: Jobs, worker: StartWorker, redis: Redis
 ) -> None:

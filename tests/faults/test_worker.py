@@ -10,6 +10,7 @@ from control import cancelling, keys
 from tests.conftest import LiveStores
 from tests.faults.conftest import LEASE_S, Jobs, StartWorker
 from tests.processes import Replica
+from tests.timing import timed
 from worker.jobs.job import JobState
 
 
@@ -87,6 +88,7 @@ async def test_a_poison_job_ends_after_its_attempts_and_harms_no_other(
     assert record.error.class_ == "ProcessDied"
 
 
+@timed
 async def test_a_function_deaf_to_everything_is_cancelled_and_timed_out(
     jobs: Jobs, worker: StartWorker
 ) -> None:
