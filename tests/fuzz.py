@@ -6,10 +6,12 @@ comes last, because a raised bridge refuses the rest. Ends with schemathesis's e
 """
 
 import asyncio
+import os
 import sys
 import tempfile
 from pathlib import Path
 
+from service.examples import LP, MPS
 from tests.stack import Stack
 
 TOOL = ("uvx", "--from", "schemathesis>=4.3,<5", "schemathesis", "run")
@@ -21,6 +23,16 @@ LOOK_FOR = (
     "response_schema_conformance",
 )
 STEERS = "^/control/|toggle|reset"
+MODELS = f"""\
+import schemathesis
+from hypothesis import strategies
+
+for media, model in {{"application/x-lp": {LP!r}, "application/x-mps": {MPS!r}}}.items():
+    texts = strategies.just(model) | strategies.text()
+    schemathesis.openapi.media_type(media, texts.map(str.encode))
+"""
+"""Has the tool make up bodies of media types that it does not know."""
+
 ENDLESS = "/control/events"
 """A stream that nothing ends."""
 
@@ -36,9 +48,11 @@ async def main() -> int:
                 "--checks", ",".join(LOOK_FOR), "--suppress-health-check", "all",
                 "--request-timeout", "10", "--exclude-path", ENDLESS, *sys.argv[1:],
             )  # fmt: skip
+            (Path(folder) / "models.py").write_text(MODELS)
+            hooks = {**os.environ, "SCHEMATHESIS_HOOKS": "models", "PYTHONPATH": folder}
             ends = []
             for part in (("--exclude-path-regex", STEERS), ("--include-path-regex", STEERS)):
-                process = await asyncio.create_subprocess_exec(*asked, *part)
+                process = await asyncio.create_subprocess_exec(*asked, *part, env=hooks)
                 ends.append(await process.wait())
     return max(ends)
 
