@@ -130,7 +130,7 @@ def frozen(stack: Stack) -> Iterator[None]:
 
 async def figures(stack: Stack) -> dict[str, dict[str, float]]:
     """All that is measured."""
-    quiet = {"DRAWBRIDGE_LOG_LEVEL": "critical", "DRAWBRIDGE_LOG_FORMAT": "json"}
+    quiet = {"DRAWBRIDGE_LOG_LEVEL": "error", "DRAWBRIDGE_LOG_FORMAT": "json"}
     stores = {
         name.upper(): stack.line[name] for name in stack.line if name[:5] in ("redis", "neo4j")
     }

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from urllib.parse import quote, unquote, urlsplit
 
@@ -353,16 +353,23 @@ async def test_faults_again_and_again_leave_nothing_behind(
 
 async def often(stores: LiveStores, name: str, rounds: int) -> None:
     async with linked(stores, name) as (link, config), dependencies.checks(config) as checks:
-        (check,) = (replace(each, timeout_s=GIVEN_S) for each in checks if each.name == name)
-        engine = Engine([check], clock=SystemClock())
+        (check,) = (each for each in checks if each.name == name)
+        given_s = check.timeout_s
+
+        async def impatient() -> Mapping[str, object]:
+            async with asyncio.timeout(given_s):
+                return await check.probe()
+
+        engine = Engine([replace(check, probe=impatient)], clock=SystemClock())
         running = asyncio.create_task(engine.run())
         try:
             await wait_until(lambda: engine.snapshot.results[name].state == "ok")
-            before = link.connections
+            before, given_s = link.connections, GIVEN_S
             for _, fault in zip(range(rounds), itertools.cycle(FAULTS), strict=False):
                 fault(link)
                 await engine.refresh(name)
                 link.heal()
+            given_s = check.timeout_s
             await wait_until(lambda: engine.snapshot.results[name].state == "ok")
             await wait_until(lambda: link.connections <= before)
         finally:
