@@ -11,7 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from service.examples import LP, MPS
 from tests.stack import Stack
 
 TOOL = ("uvx", "--from", "schemathesis>=4.3,<5", "schemathesis", "run")
@@ -23,15 +22,12 @@ LOOK_FOR = (
     "response_schema_conformance",
 )
 STEERS = "^/control/|toggle|reset"
-MODELS = f"""\
+MODELS = """\
 import schemathesis
-from hypothesis import strategies
 
-for media, model in {{"application/x-lp": {LP!r}, "application/x-mps": {MPS!r}}}.items():
-    texts = strategies.just(model) | strategies.text()
-    schemathesis.openapi.media_type(media, texts.map(str.encode))
+schemathesis.serializer.alias(["application/x-lp", "application/x-mps"], "text/plain")
 """
-"""Has the tool make up bodies of media types that it does not know."""
+"""Tells the tool how to send bodies of media types that it does not know."""
 
 ENDLESS = "/control/events"
 """A stream that nothing ends."""
