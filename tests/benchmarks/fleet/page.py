@@ -1,0 +1,188 @@
+"""The figures in deploy/SCALE.md: between two marks, made anew from results that are committed."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from control.config import Config
+from tests.benchmarks.fleet import model
+from tests.benchmarks.fleet.model import Habit, Size
+from tests.benchmarks.peers.marks import Marks
+from tests.benchmarks.peers.subjects import CHECKOUT
+
+PAGE = CHECKOUT / "deploy" / "SCALE.md"
+KEPT = CHECKOUT / "tests" / "benchmarks" / "results" / "fleet.json"
+MARKS = Marks("make bench-fleet")
+
+Results = dict[str, Any]
+"""``idle``, ``changes`` and ``jobs``: each ``about`` (date, machine) and ``points``."""
+
+_EVENT, _COMMAND = 700, 220
+"""Bytes of the document of two flags, and of a command that tells a reason."""
+
+_AHEAD = (
+    Size(services=2, workers=2),
+    Size(services=50, workers=50),
+    Size(services=500, workers=500),
+    Size(services=5_000, workers=5_000),
+)
+
+
+def write(told: Results, page: Path = PAGE, kept: Path = KEPT) -> None:
+    """Show ``told`` in ``page``, and keep it in ``kept``. Raises :class:`NoSection`."""
+    text = MARKS.replaced(page.read_text(), section(told))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    page.write_text(text)
+
+
+def section(told: Results) -> str:
+    """All that is computed, and all that was measured."""
+    parts = [
+        "### What each instance sends to Redis while it idles",
+        _habits(),
+        "### What a fleet costs by the model",
+        _ahead(told),
+        *_part(told, "idle", "### Model and measurement: an idle fleet", _idle),
+        *_part(told, "changes", "### A change, until everybody has it and has said so", _changes),
+        *_part(told, "jobs", "### Jobs", _jobs),
+    ]
+    return "\n\n".join(parts)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Markdown; the first column is text."""
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+    lines += [f"| {' | '.join(map(_shown, row))} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _part(told: Results, name: str, title: str, show: Any) -> list[str]:
+    part = told.get(name)
+    return [title, show(part["points"]), _about(part["about"])] if part else []
+
+
+def _about(about: dict[str, Any]) -> str:
+    return (
+        f"Measured {about['date']} on {about['cores']} cores ({about['processor']},"
+        f" {about['memory_gb']} GB), {about['kernel']} {about['machine']}, {about['python']};"
+        f" load of the machine before: {about['load_before']:.2f}."
+    )
+
+
+def _habits() -> str:
+    config = Config()
+    groups = (
+        ("each", (*model.replica(), *model.checks(config))),
+        ("service", model.service()),
+        ("worker", model.worker(config)),
+        ("beacon (one)", model.in_office()),
+    )
+    rows = [(who, *_habit(habit)) for who, habits in groups for habit in habits]
+    heads = ("Who", "What", "Command", "a second", "in its script", "bytes out", "bytes back")
+    return table(heads, rows)
+
+
+def _habit(habit: Habit) -> tuple[object, ...]:
+    return (
+        habit.what, habit.command.upper(), round(habit.per_s, 2), habit.inside, habit.sent,
+        habit.answered,
+    )  # fmt: skip
+
+
+def _ahead(told: Results) -> str:
+    cpu_us = redis_us(told)
+    rows = []
+    for size in _AHEAD:
+        load, held = model.idle(size), model.connections(size)
+        busy = model.connections(size, busy=True)
+        change = model.change(size.instances, command=_COMMAND, event=_EVENT)
+        rows.append(
+            (
+                f"{size.services:,} + {size.workers:,}",
+                round(load.sent), round(load.inside), round(load.received_bytes / 1000),
+                round(load.answered_bytes / 1000),
+                f"{cpu_us * size.instances / 1e4:.1f} %" if cpu_us else None,
+                held.redis, f"{held.postgres:,} – {busy.postgres:,}", held.graph,
+                round(change.answered_bytes / 1e6, 1),
+            )
+        )  # fmt: skip
+    heads = (
+        "Services + workers", "Redis commands/s", "in scripts/s", "kB/s in", "kB/s out",
+        "Redis core", "Redis connections", "PostgreSQL", "Bolt", "MB out a change",
+    )  # fmt: skip
+    return table(heads, rows)
+
+
+def redis_us(told: Results) -> float | None:
+    """Microseconds of Redis's processor that an idle instance costs in a second: of the largest
+    fleet of real instances that was measured."""
+    points = [p for p in told.get("idle", {}).get("points", ()) if not p["light"]]
+    if not points:
+        return None
+    most = max(points, key=lambda p: p["services"] + p["workers"])
+    return float(most["redis_cpu_percent"] * 1e4 / (most["services"] + most["workers"]))
+
+
+def _idle(points: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        (
+            f"{p['services']} + {p['workers']} + {p['light']} light",
+            *(
+                f"{p['predicted'][name]:,.0f} / {p['measured'][name]:,.0f}"
+                for name in ("sent", "inside", "received_bytes", "answered_bytes", "connections")
+            ),
+            p["database_connections"], f"{p['redis_cpu_percent']:.1f} %", p["redis_mb"],
+            p["service_mb"], p["worker_mb"], f"{p['instance_cpu_percent']:.1f} %",
+        )
+        for p in points
+    ]  # fmt: skip
+    heads = (
+        "Services + workers", "Commands/s", "in scripts/s", "bytes/s in", "bytes/s out",
+        "Redis connections", "PostgreSQL connections", "Redis core", "Redis MB", "Service MB",
+        "Worker MB", "Core of an instance",
+    )  # fmt: skip
+    return "Predicted / measured.\n\n" + table(heads, rows)
+
+
+def _changes(points: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        (
+            f"{p['replicas']}", p["applied_ms"]["p50"], p["applied_ms"]["p99"],
+            p["acknowledged_ms"]["p50"], p["acknowledged_ms"]["p99"], p["commands"],
+            p["roll_reads"], p["redis_ms"], p["answered_kb"], p["changes"],
+        )
+        for p in points
+    ]  # fmt: skip
+    heads = (
+        "Replicas", "Last applied p50 ms", "p99 ms", "All acknowledged p50 ms", "p99 ms",
+        "Redis commands", "Reads of the roll", "Redis ms", "kB from Redis", "Changes",
+    )  # fmt: skip
+    return table(heads, rows)
+
+
+def _jobs(points: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        (
+            f"{p['workers']}", p["per_s"], p["commands"], p["inside"], p["bytes"], p["redis_us"],
+            p["worker_us"], round(1e6 / p["redis_us"]),
+        )
+        for p in points
+    ]  # fmt: skip
+    heads = (
+        "Workers", "Jobs/s", "Commands a job", "in scripts", "bytes", "Redis µs", "Workers' µs",
+        "Jobs/s that would fill a core of Redis",
+    )  # fmt: skip
+    return table(heads, rows)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "—"
+        case float():
+            return f"{value:,.2f}".rstrip("0").rstrip(".")
+        case int():
+            return f"{value:,}"
+    return str(value)
