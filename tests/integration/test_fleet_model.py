@@ -24,6 +24,7 @@ async def test_an_idle_fleet_sends_what_the_model_says(tmp_path: Path, stores: L
         own_redis(tmp_path) as server,
         fleet_of(1, 1, server, stores, proxied=False) as fleet,
     ):
+        await observed.load_scripts(fleet.redis)
         await fleet.workers[0].says("joined")
         meter = Meter(fleet.redis)
         await meter.start()
@@ -36,7 +37,8 @@ async def test_an_idle_fleet_sends_what_the_model_says(tmp_path: Path, stores: L
         assert abs(found.received_bytes - said.received_bytes) < OFF * said.received_bytes, told
         held = model.connections(size, Config())
         connected = await meter.connections() - size.listeners
-        assert held.redis <= connected <= held.redis + 2, await fleet.redis.client_list()
+        # What many callers needed at one moment, such as at the start, stays open in a pool.
+        assert held.redis <= connected <= held.redis + 2 * size.instances
         busy = model.connections(size, Config(), busy=True)
         in_database = await observed.database_connections(fleet.database_url)
         assert held.postgres <= in_database <= busy.postgres

@@ -24,6 +24,9 @@ from worker.jobs import workforce
 _DIGEST = "0" * 40
 _ID = ids.new_id()
 _NOW = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
+COMMAND_BYTES, EVENT_BYTES = 250, 700
+"""A command with a reason; a document of two flags."""
+
 _ROUND_TRIP_S = 0.003
 """What an answer adds to a pause: habits of a second hardly notice."""
 
@@ -179,24 +182,29 @@ def idle(size: Size, config: Config | None = None) -> Load:
     )
 
 
-def change(instances: int, *, command: int, event: int, waiters: int = 1) -> Load:
-    """What one change asks of Redis until everybody has reported it; no longer a second's load.
+def change(instances: int, *, event: int = EVENT_BYTES, waiters: int = 1) -> Load:
+    """What one change asks of Redis until everybody has reported it; the load of a change, not of a
+    second. ``event`` is the bytes of the message with the whole document.
 
-    ``command`` and ``event`` are the bytes of the two messages. Every instance hears both and
-    reports; each waiter hears every report and reads the roll when nobody seems to be missing, as
-    well as once at its beginning.
+    Every instance hears the command and the event, and reports. Each waiter hears every report and
+    reads the roll twice.
     """
-    report = replica()[0]
-    roll = instances * _len_of(_report())
-    fan_out = instances * (_message(b"c" * command) + _message(b"e" * event))
+    report, told = replica()[0], instances * _len_of(_report())
+    heard = _message(b"c" * COMMAND_BYTES) + _message(b"e" * event)
     return Load(
-        sent=instances + 5 + 2 * waiters,
-        inside=instances * (report.inside + 1) + waiters * 2 * (instances + 3),
-        received_bytes=instances * report.sent + command + 2 * event,
-        answered_bytes=fan_out
-        + waiters * (instances * _message(_report()) + 2 * roll)
-        + instances * report.answered,
+        sent=instances + 3 + 2 * waiters,
+        inside=instances * (report.inside + 1) + 2 * waiters * (instances + 3),
+        received_bytes=instances * report.sent + COMMAND_BYTES + 2 * event,
+        answered_bytes=instances * (heard + report.answered)
+        + waiters * (instances * _message(_report()) + 2 * told),
     )
+
+
+def between_changes(size: Size) -> Load:
+    """What goes on beside changes that follow each other within a second: each of their reports
+    renews a lease as well as another would."""
+    renewals = _load(replica()[:1]).times(size.instances)
+    return idle(size) + renewals.times(-1)
 
 
 def connections(size: Size, config: Config | None = None, *, busy: bool = False) -> Connections:

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import asyncpg
 import psutil
 from redis.asyncio import Redis
 
+from control.flags import projection
 from tests.benchmarks.fleet.model import Load
+from worker.jobs.scripts import text_of
 
 SENT = ("evalsha", "eval", "ping", "publish", "blpop", "subscribe")
 """What clients send; all else runs inside scripts. A script that publishes counts as sent: rare."""
@@ -70,7 +73,9 @@ class Meter:
             seconds,
             {name: count for name, count in calls.items() if count > 0},
             traffic_now["total_net_input_bytes"] - traffic["total_net_input_bytes"],
-            traffic_now["total_net_output_bytes"] - traffic["total_net_output_bytes"],
+            traffic_now["total_net_output_bytes"]
+            - traffic["total_net_output_bytes"]
+            - _told(traffic),
             _cpu(counted_now) - _cpu(counted),
         )
 
@@ -82,6 +87,17 @@ class Meter:
         """Bytes that Redis uses."""
         said = await self._redis.info("memory")
         return int(said["used_memory"])
+
+
+async def load_scripts(redis: Redis) -> None:
+    """Load every script, as any fleet has that has run for a minute."""
+    engine = files("worker.jobs").joinpath("lua").iterdir()
+    names = (item.name.removesuffix(".lua") for item in engine)
+    texts = [text_of(name) for name in names if name != "records"]
+    texts += projection.texts().values()
+    texts += [item.read_text() for item in files("control.health").joinpath("lua").iterdir()]
+    for text in texts:
+        await redis.script_load(text)
 
 
 async def database_connections(url: str) -> int:
@@ -114,6 +130,11 @@ def _calls(said: Mapping[str, Any]) -> dict[str, int]:
         for name, entry in said.items()
         if name.startswith("cmdstat_")
     }
+
+
+def _told(said: Mapping[str, Any]) -> int:
+    """About the bytes of the answer to `start` itself."""
+    return sum(len(name) + len(str(value)) + len(":\r\n") for name, value in said.items())
 
 
 def _cpu(said: Mapping[str, Any]) -> float:

@@ -18,9 +18,7 @@ MARKS = Marks("make bench-fleet")
 Results = dict[str, Any]
 """``idle``, ``changes`` and ``jobs``: each ``about`` (date, machine) and ``points``."""
 
-_EVENT, _COMMAND = 700, 220
-"""Bytes of the document of two flags, and of a command that tells a reason."""
-
+_SHARES = ("p50", "p99")
 _AHEAD = (
     Size(services=2, workers=2),
     Size(services=50, workers=50),
@@ -92,12 +90,12 @@ def _habit(habit: Habit) -> tuple[object, ...]:
 
 
 def _ahead(told: Results) -> str:
-    cpu_us = redis_us(told)
+    cpu_us, change_ms = redis_us(told), redis_ms(told)
     rows = []
     for size in _AHEAD:
         load, held = model.idle(size), model.connections(size)
         busy = model.connections(size, busy=True)
-        change = model.change(size.instances, command=_COMMAND, event=_EVENT)
+        change = model.change(size.instances)
         rows.append(
             (
                 f"{size.services:,} + {size.workers:,}",
@@ -106,11 +104,13 @@ def _ahead(told: Results) -> str:
                 f"{cpu_us * size.instances / 1e4:.1f} %" if cpu_us else None,
                 held.redis, f"{held.postgres:,} – {busy.postgres:,}", held.graph,
                 round(change.answered_bytes / 1e6, 1),
+                change_ms and round(change_ms * size.instances, 1),
             )
         )  # fmt: skip
     heads = (
         "Services + workers", "Redis commands/s", "in scripts/s", "kB/s in", "kB/s out",
         "Redis core", "Redis connections", "PostgreSQL", "Bolt", "MB out a change",
+        "Redis ms a change",
     )  # fmt: skip
     return table(heads, rows)
 
@@ -123,6 +123,14 @@ def redis_us(told: Results) -> float | None:
         return None
     most = max(points, key=lambda p: p["services"] + p["workers"])
     return float(most["redis_cpu_percent"] * 1e4 / (most["services"] + most["workers"]))
+
+
+def redis_ms(told: Results) -> float | None:
+    """Milliseconds of Redis's processor that a change costs for each replica: of the largest
+    fleet that was measured."""
+    points = told.get("changes", {}).get("points", ())
+    most = max(points, key=lambda p: p["replicas"], default=None)
+    return most and float(most["redis_ms"] / most["replicas"])
 
 
 def _idle(points: Sequence[dict[str, Any]]) -> str:
@@ -149,17 +157,27 @@ def _idle(points: Sequence[dict[str, Any]]) -> str:
 def _changes(points: Sequence[dict[str, Any]]) -> str:
     rows = [
         (
-            f"{p['replicas']}", p["applied_ms"]["p50"], p["applied_ms"]["p99"],
-            p["acknowledged_ms"]["p50"], p["acknowledged_ms"]["p99"], p["commands"],
-            p["roll_reads"], p["redis_ms"], p["answered_kb"], p["changes"],
+            f"{p['replicas']}",
+            *(p[what][share] for what in ("applied_ms", "acknowledged_ms") for share in _SHARES),
+            *(
+                f"{p['predicted'][name]:,.0f} / {p['measured'][name]:,.0f}"
+                for name in ("sent", "answered_kb")
+            ),
+            p["roll_reads"],
+            p["redis_ms"],
+            p["changes"],
         )
         for p in points
-    ]  # fmt: skip
+    ]
     heads = (
-        "Replicas", "Last applied p50 ms", "p99 ms", "All acknowledged p50 ms", "p99 ms",
-        "Redis commands", "Reads of the roll", "Redis ms", "kB from Redis", "Changes",
+        "Replicas", "Last applied, p50 ms", "p99 ms", "All acknowledged, p50 ms", "p99 ms",
+        "Redis commands", "kB from Redis", "Reads of the roll", "Redis ms", "Changes",
     )  # fmt: skip
-    return table(heads, rows)
+    return (
+        "From the request (`POST …/toggle?wait=applied` to a service) until the last replica has"
+        " applied it, and until the answer. Commands and bytes for each change: predicted /"
+        " measured.\n\n" + table(heads, rows)
+    )
 
 
 def _jobs(points: Sequence[dict[str, Any]]) -> str:
