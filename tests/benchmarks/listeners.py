@@ -23,6 +23,9 @@ from control.flags.link import Link
 from control.flags.presence import Presence
 from control.flags.projection import Projection
 from control.flags.replica import Replica
+from control.health.check import Check
+from control.health.dependencies import REDIS, RedisProbe
+from control.health.engine import Engine
 from control.lifespan import Lifespan, new_loop
 from control.stores import redis as redis_store
 from control.stores.wire import Wire
@@ -111,8 +114,8 @@ async def hold(url: str, count: int) -> None:
 
 
 async def _live(life: Lifespan, url: str, applied: Callable[[Position], None]) -> None:
-    """One replica: its subscription, its copy of the flags, its lease. It hears commands and
-    leaves them to others."""
+    """One replica: its subscription, its copy of the flags, its lease, its check of Redis. It
+    hears commands and leaves them to others."""
     clock = SystemClock()
     commands = await life.enter(aclosing(redis_store.client(url)))
     listening = await life.enter(aclosing(redis_store.client(url, retries=0)))
@@ -126,6 +129,17 @@ async def _live(life: Lifespan, url: str, applied: Callable[[Position], None]) -
     await subscriber.add(keys.COMMANDS_CHANNEL, Listener(_hear), wait_s=0)
     life.supervise("subscriber", subscriber.run())
     life.supervise("presence", presence.run())
+    probe = await life.enter(_probe(url))
+    life.supervise("health check", Engine((Check(REDIS, probe.ask),), clock=clock).run())
+
+
+@asynccontextmanager
+async def _probe(url: str) -> AsyncIterator[RedisProbe]:
+    probe = RedisProbe(url)
+    try:
+        yield probe
+    finally:
+        await probe.close()
 
 
 def _hear(message: bytes) -> None:

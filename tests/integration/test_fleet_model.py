@@ -4,10 +4,10 @@ import asyncio
 import json
 from pathlib import Path
 
-from control.config import Config
 from tests.benchmarks.fleet import model, observed, page
 from tests.benchmarks.fleet.model import Size
 from tests.benchmarks.fleet.observed import Meter
+from tests.benchmarks.fleet.turns import CONFIG
 from tests.conftest import LiveStores
 from tests.faults.fleet import fleet_of
 from tests.faults.servers import own_redis
@@ -30,16 +30,16 @@ async def test_an_idle_fleet_sends_what_the_model_says(tmp_path: Path, stores: L
         await meter.start()
         await asyncio.sleep(SECONDS)
         spent = await meter.stop()
-        found, said = spent.load, model.idle(size)
+        found, said = spent.load, model.idle(size, CONFIG)
         told = f"{found}\n{said}\n{spent.calls}"
         assert abs(found.sent - said.sent) < OFF * said.sent, told
         assert abs(found.inside - said.inside) < OFF * said.inside, told
         assert abs(found.received_bytes - said.received_bytes) < OFF * said.received_bytes, told
-        held = model.connections(size, Config())
+        held = model.connections(size, CONFIG)
         connected = await meter.connections() - size.listeners
         # What many callers needed at one moment, such as at the start, stays open in a pool.
         assert held.redis <= connected <= held.redis + 2 * size.instances
-        busy = model.connections(size, Config(), busy=True)
+        busy = model.connections(size, CONFIG, busy=True)
         in_database = await observed.database_connections(fleet.database_url)
         assert held.postgres <= in_database <= busy.postgres
 

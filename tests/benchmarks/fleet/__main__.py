@@ -24,7 +24,7 @@ from tests.benchmarks.peers.marks import NoSection
 from tests.conftest import LiveStores
 
 PARTS = ("idle", "changes", "jobs")
-IDLE = (Size(1, 1), Size(3, 1), Size(1, 3), Size(4, 4), Size(1, 1, 200))
+IDLE = (Size(1, 1), Size(3, 1), Size(1, 3), Size(4, 4), Size(1, 1, 100), Size(1, 1, 400))
 WORKERS = (1, 2, 4)
 
 

@@ -13,7 +13,9 @@ import msgspec
 
 from control import ids, keys
 from control.config import Config
-from control.flags import beacon, presence
+from control.flags import beacon, events, presence
+from control.flags import document as documents
+from control.flags.document import DECLARED, INACTIVE, Document, Position
 from control.flags.events import BeaconEvent
 from control.flags.presence import ReplicaReport
 from control.flags.replica import LEASE_S
@@ -23,6 +25,7 @@ from worker.jobs import workforce
 
 _DIGEST = "0" * 40
 _ID = ids.new_id()
+_POSITION = Position(1_763_700_000_000, 100)
 _NOW = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
 COMMAND_BYTES, EVENT_BYTES = 250, 700
 """A command with a reason; a document of two flags."""
@@ -78,7 +81,8 @@ class Load:
 
 @dataclass(frozen=True)
 class Size:
-    """How many there are of each; ``light`` replicas have a presence and a subscription alone."""
+    """How many there are of each; ``light`` replicas do what every instance does to Redis, and no
+    more."""
 
     services: int = 0
     workers: int = 0
@@ -156,13 +160,18 @@ def worker(config: Config) -> tuple[Habit, ...]:
     )  # fmt: skip
 
 
-def in_office() -> tuple[Habit, ...]:
+def in_office(config: Config) -> tuple[Habit, ...]:
     """What one instance of the fleet does besides, the beacon."""
     every_s = beacon.TICK_S + 2 * _ROUND_TRIP_S
+    names = (*DECLARED, *config.control.flags)
+    document = Document(1_763_700_000_000, 100, dict.fromkeys(names, INACTIVE))
+    said = [document.epoch, document.version, documents.encode(document), keys.EVENTS_CHANNEL, ""]
     return (
-        _script("compares the projection", 1 / every_s, 2, [keys.FLAGS, *["app_status:flag"] * 2],
-                [1, 1, b"d" * 400, keys.EVENTS_CHANNEL, "", b"e" * 500, "flag", "false"],
-                answered=_len_of((b"same", b"1", b"1"))),
+        _script("compares the projection", 1 / every_s, 2,
+                [keys.FLAGS, *map(keys.status, names)],
+                [*said, events.of_document(document, _NOW),
+                 *(part for name in names for part in (name, "false"))],
+                answered=_len_of((b"same", *(str(part).encode() for part in _POSITION)))),
         Habit("says the position", "publish", 1 / every_s,
               sent=_packed("PUBLISH", keys.EVENTS_CHANNEL, _said()), answered=_len_of(1)),
     )  # fmt: skip
@@ -173,11 +182,10 @@ def idle(size: Size, config: Config | None = None) -> Load:
     config = config or Config()
     heard = Load(0, 0, 0, _message(_said()) / beacon.TICK_S)
     return (
-        _load(replica()).times(size.instances)
-        + _load(checks(config)).times(size.services + size.workers)
+        _load((*replica(), *checks(config))).times(size.instances)
         + _load(service()).times(size.services)
         + _load(worker(config)).times(size.workers)
-        + _load(in_office())
+        + _load(in_office(config))
         + heard.times(size.instances + size.listeners)
     )
 
@@ -200,11 +208,11 @@ def change(instances: int, *, event: int = EVENT_BYTES, waiters: int = 1) -> Loa
     )
 
 
-def between_changes(size: Size) -> Load:
+def between_changes(size: Size, config: Config | None = None) -> Load:
     """What goes on beside changes that follow each other within a second: each of their reports
     renews a lease as well as another would."""
     renewals = _load(replica()[:1]).times(size.instances)
-    return idle(size) + renewals.times(-1)
+    return idle(size, config) + renewals.times(-1)
 
 
 def connections(size: Size, config: Config | None = None, *, busy: bool = False) -> Connections:
@@ -218,7 +226,7 @@ def connections(size: Size, config: Config | None = None, *, busy: bool = False)
     pool = config.postgres.pool_size if busy else 0
     used = 1 if busy else 0  # a service's job engine connects when it is first used
     return Connections(
-        redis=size.services * (4 + used) + size.workers * (4 + lanes) + size.light * 2 + 1,
+        redis=size.services * (4 + used) + size.workers * (4 + lanes) + size.light * 4 + 1,
         postgres=real * (1 + pool) + 1,
         graph=real * (2 if busy else 1),
     )
@@ -247,14 +255,17 @@ def _script(
 def _report() -> bytes:
     return msgspec.json.encode(
         ReplicaReport(
-            id=_ID, kind="service", host="drawbridge-5c9f", pid=12345, epoch=1, version=100,
+            id=_ID, kind="service", host="drawbridge-5c9f", pid=12345,
+            epoch=_POSITION.epoch, version=_POSITION.version,
             phase="running", running=0, quiesced=False, staleness_s=0.512, source="redis", at=_NOW,
         )
     )  # fmt: skip
 
 
 def _said() -> bytes:
-    return msgspec.json.encode(BeaconEvent(epoch=1, version=100, at=_NOW))
+    return msgspec.json.encode(
+        BeaconEvent(epoch=_POSITION.epoch, version=_POSITION.version, at=_NOW)
+    )
 
 
 def _message(content: bytes) -> int:

@@ -49,9 +49,9 @@ def section(told: Results) -> str:
     return "\n\n".join(parts)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Markdown; the first column is text."""
-    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, words: int = 1) -> str:
+    """Markdown; the first ``words`` columns are text, the others numbers."""
+    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * words + " ---: |" * (len(heads) - words)]
     lines += [f"| {' | '.join(map(_shown, row))} |" for row in rows]
     return "\n".join(lines)
 
@@ -75,11 +75,11 @@ def _habits() -> str:
         ("each", (*model.replica(), *model.checks(config))),
         ("service", model.service()),
         ("worker", model.worker(config)),
-        ("beacon (one)", model.in_office()),
+        ("beacon (one)", model.in_office(config)),
     )
     rows = [(who, *_habit(habit)) for who, habits in groups for habit in habits]
     heads = ("Who", "What", "Command", "a second", "in its script", "bytes out", "bytes back")
-    return table(heads, rows)
+    return table(heads, rows, words=3)
 
 
 def _habit(habit: Habit) -> tuple[object, ...]:
@@ -103,7 +103,7 @@ def _ahead(told: Results) -> str:
                 round(load.answered_bytes / 1000),
                 f"{cpu_us * size.instances / 1e4:.1f} %" if cpu_us else None,
                 held.redis, f"{held.postgres:,} – {busy.postgres:,}", held.graph,
-                round(change.answered_bytes / 1e6, 1),
+                round(change.answered_bytes / 1e6, 2),
                 change_ms and round(change_ms * size.instances, 1),
             )
         )  # fmt: skip
@@ -116,13 +116,17 @@ def _ahead(told: Results) -> str:
 
 
 def redis_us(told: Results) -> float | None:
-    """Microseconds of Redis's processor that an idle instance costs in a second: of the largest
-    fleet of real instances that was measured."""
+    """Microseconds of Redis's processor in a second that one more idle instance costs: the
+    difference between the largest and the smallest fleet of real instances that were measured."""
     points = [p for p in told.get("idle", {}).get("points", ()) if not p["light"]]
-    if not points:
+    points.sort(key=lambda p: p["services"] + p["workers"])
+    if len(points) < 2:
         return None
-    most = max(points, key=lambda p: p["services"] + p["workers"])
-    return float(most["redis_cpu_percent"] * 1e4 / (most["services"] + most["workers"]))
+    (few, least_us), (many, most_us) = (
+        (p["services"] + p["workers"], p["redis_cpu_percent"] * 1e4)
+        for p in points[:: len(points) - 1]
+    )
+    return float((most_us - least_us) / (many - few))
 
 
 def redis_ms(told: Results) -> float | None:

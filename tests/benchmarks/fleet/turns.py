@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from control import ids, keys
-from control.config import Config
+from control.config import Config, ControlSection
 from tests.benchmarks.fleet import model, observed
 from tests.benchmarks.fleet.model import Size
 from tests.benchmarks.fleet.observed import Meter
@@ -24,6 +24,9 @@ from worker.jobs.job import NewJob, Spec
 from worker.jobs.manager import JobStateManager
 
 Point = dict[str, Any]
+
+CONFIG = Config(control=ControlSection(flags=SPARE))
+"""Of the fleets that are measured."""
 
 SIZES = (20, 50, 100, 200, 400)
 PROCESSES = 2
@@ -47,7 +50,7 @@ class Turns:
 
     async def idle(self, size: Size, seconds: float = IDLE_S) -> Point:
         """What a fleet without work asks of its stores, and what the model says that it does."""
-        config, heard = Config(), replace(size, listeners=EVENTS)
+        heard = replace(size, listeners=EVENTS)
         async with self._fleet(size) as (fleet, _):
             await asyncio.sleep(SETTLE_S)
             meter, used_s = Meter(fleet.redis), _used_s(fleet.all)
@@ -60,8 +63,8 @@ class Turns:
                 **asdict(size),
                 "seconds": round(spent.seconds, 1),
                 "measured": _rounded(asdict(spent.load)) | {"connections": connections},
-                "predicted": _rounded(asdict(model.idle(heard, config)))
-                | {"connections": model.connections(size, config).redis},
+                "predicted": _rounded(asdict(model.idle(heard, CONFIG)))
+                | {"connections": model.connections(size, CONFIG).redis},
                 "database_connections": await observed.database_connections(fleet.database_url),
                 "redis_cpu_percent": round(100 * spent.cpu_s / spent.seconds, 2),
                 "redis_mb": round(await meter.memory() / (1 << 20), 1),
@@ -98,7 +101,7 @@ class Turns:
             [event] = [e for e in fleet.events.heard if e.get("type") == "flags"][-1:]
         size = replace(size, listeners=EVENTS)
         said = model.change(replicas, event=len(json.dumps(event))).times(count)
-        said += model.between_changes(size).times(spent.seconds)
+        said += model.between_changes(size, CONFIG).times(spent.seconds)
         return {
             "replicas": replicas,
             "changes": count,
@@ -153,7 +156,7 @@ class Turns:
         """Submit while the workers stand still, so that all of them begin at once."""
         for one in fleet.workers:
             one.replica.send(signal.SIGSTOP)
-        engine = JobStateManager.of(fleet.redis, Config().jobs)
+        engine = JobStateManager.of(fleet.redis, CONFIG.jobs)
         spec = Spec(kind="noop", correlation_id="bench")
         new = [NewJob(run_id=ids.new_id(), spec=spec, payload=b"{}") for _ in range(count)]
         for at in range(0, count, AT_ONCE):
