@@ -48,7 +48,7 @@ def test_the_model_grows_with_the_fleet_alone() -> None:
     one, many = (model.idle(Size(services=n, workers=n)) for n in (1, 1000))
     beacon = model.idle(Size())
     assert round((many.sent - beacon.sent) / (one.sent - beacon.sent)) == 1000
-    assert model.change(1000, command=200, event=700).sent < 1010
+    assert model.change(1000).sent < 1010
 
 
 def test_the_page_shows_what_its_results_say() -> None:

@@ -31,9 +31,13 @@ WORKERS = (1, 2, 4)
 def main() -> None:
     """Measure, print, write."""
     asked = _parsed(sys.argv[1:])
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        found = runner.run(_measure(asked))
-    told = (json.loads(page.KEPT.read_text()) if page.KEPT.exists() else {}) | found
+    kept: Results = json.loads(page.KEPT.read_text()) if page.KEPT.exists() else {}
+    if asked.again:
+        found = kept
+    else:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            found = runner.run(_measure(asked))
+    told = kept | found
     if asked.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:
@@ -85,6 +89,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         "--workers", type=_sizes, default=WORKERS, metavar="N,N", help="numbers of workers"
     )
     parser.add_argument("--jobs", type=int, default=JOBS, help="for each of these")
+    parser.add_argument(
+        "--again", action="store_true", help="measure nothing: show what was, by today's model"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--no-page", action="store_true", help="leave page and results alone")
     return parser.parse_args(arguments)
