@@ -6,9 +6,9 @@ Bolt may answer before the database does, so only a query proves anything.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from control.config import GraphSection
 from control.errors import ConfigError, StoreUnavailable
@@ -16,7 +16,14 @@ from control.imports import without
 
 # The driver loads these to take their values as parameters, which nobody here gives it.
 with without("numpy", "pandas", "pyarrow"):
-    from neo4j import AsyncDriver, AsyncGraphDatabase, AsyncSession, RoutingControl
+    from neo4j import (
+        AsyncDriver,
+        AsyncGraphDatabase,
+        AsyncManagedTransaction,
+        AsyncSession,
+        Record,
+        RoutingControl,
+    )
     from neo4j.exceptions import (
         AuthError,
         ConfigurationError,
@@ -27,6 +34,8 @@ with without("numpy", "pandas", "pyarrow"):
         SessionExpired,
         TransientError,
     )
+
+T = TypeVar("T")
 
 ACQUIRE_S = 3.0
 RETRY_S = 5.0
@@ -86,6 +95,18 @@ class Graph:
         """The records of a writing query, in a transaction that may run more than once."""
         return await self._execute(query, RoutingControl.WRITE, parameters)
 
+    async def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """The records of a reading query as tuples, for pages of many rows."""
+        return [
+            tuple(record) for record in await self._records(query, RoutingControl.READ, parameters)
+        ]
+
+    async def transact(self, work: Callable[[AsyncManagedTransaction], Awaitable[T]]) -> T:
+        """What ``work`` returns, done in one transaction. It may be run more than once; what it
+        raises undoes the transaction."""
+        async with self.session() as session:
+            return await session.execute_write(work)
+
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """A session for the block, the whole block within ``query_s``."""
@@ -99,6 +120,11 @@ class Graph:
     async def _execute(
         self, query: str, routing: RoutingControl, parameters: dict[str, Any]
     ) -> list[dict[str, Any]]:
+        return [record.data() for record in await self._records(query, routing, parameters)]
+
+    async def _records(
+        self, query: str, routing: RoutingControl, parameters: dict[str, Any]
+    ) -> list[Record]:
         with guard():
             async with asyncio.timeout(self._query_s):
                 answer = await self._open().execute_query(
@@ -107,7 +133,7 @@ class Graph:
                     routing_=routing,
                     database_=self._section.database,
                 )
-        return [record.data() for record in answer.records]
+        return answer.records
 
     def _open(self) -> AsyncDriver:
         if self._driver is None:
