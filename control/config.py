@@ -94,6 +94,12 @@ class ServiceSection:
     max_body: int = setting(
         "DRAWBRIDGE_MAX_BODY", 32 << 20, "largest body, also after decompression", size
     )
+    max_upload: int = setting(
+        "DRAWBRIDGE_MAX_UPLOAD",
+        1 << 30,
+        "largest upload of a network, after decompression; it is stored as it comes in",
+        size,
+    )
     drain_delay_s: float = setting(
         "DRAWBRIDGE_DRAIN_DELAY_S",
         3.0,

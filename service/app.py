@@ -23,13 +23,17 @@ from control.lifespan import Lifespan
 from control.listener import AT_ONCE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
+from control.networks.catalogue import Catalogue
+from control.networks.uploads import Uploads
 from control.principals import ApiKeys, Keyring
 from control.stores import redis
+from control.stores.graph import Graph
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
 from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.callbacks import Callbacks
+from service.handlers import ingest
 from service.health_pages import HealthPages
 from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
@@ -39,6 +43,9 @@ from worker.jobs.manager import JobStateManager
 
 _DATABASE_S = 1.4
 """For a connection, and for a query: looking up a token, together, stays below three seconds."""
+
+_GRAPH_S = 2.8
+"""For a look at what networks there are."""
 
 
 async def build(
@@ -50,7 +57,8 @@ async def build(
     each connects on first use. Raises :class:`control.errors.ConfigError`.
     """
     clock = clock or SystemClock()
-    known = kinds.load(config.jobs.modules).submittable()
+    loaded = kinds.load(config.jobs.modules)
+    known = loaded.submittable()
     commands = await life.enter(aclosing(redis.client(config.redis.url)))
     listening = await life.enter(aclosing(redis.client(config.redis.url, retries=0)))
     database = await life.enter(
@@ -107,6 +115,7 @@ async def build(
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
+    await _add_networks(app, life, config, database, loaded)
     app[appkeys.ARCHIVE] = Archive(database)
     app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
     app[appkeys.KEYRING] = Keyring(
@@ -143,6 +152,14 @@ async def build(
         )
     )
     return app
+
+
+async def _add_networks(
+    app: web.Application, life: Lifespan, config: Config, database: Database, loaded: kinds.Kinds
+) -> None:
+    app[appkeys.INGEST] = loaded.required(ingest.KIND)
+    app[appkeys.UPLOADS] = Uploads(database)
+    app[appkeys.NETWORKS] = Catalogue(await life.enter(Graph(config.graph, query_s=_GRAPH_S)))
 
 
 async def _entrance(

@@ -20,8 +20,10 @@ from control.errors import DrawbridgeError
 from control.networks.network import PAGE, node_key, page_key
 from control.stores.graph import Graph
 
-LOADING, COMPLETE, SUPERSEDED, DROPPING = "loading", "complete", "superseded", "dropping"
-"""The states of a version. Only a complete one is ever read."""
+LOADING, COMPLETE, SUPERSEDED, VOID, DROPPING = (
+    "loading", "complete", "superseded", "void", "dropping"
+)  # fmt: skip
+"""The states of a version. Only a complete one is ever read; a void one was given up."""
 
 NO_ATTRIBUTES: Mapping[str, Any] = {}
 
@@ -120,6 +122,14 @@ class Loader:
         """
         await self._graph.transact(partial(self._add_arcs, first, arcs, implied))
 
+    async def unknown(self, arcs: Sequence[NewArc]) -> set[str]:
+        """The ids that ``arcs`` name and no node has."""
+        return set(await self._graph.transact(lambda tx: self._absent(tx, arcs)))
+
+    async def give_up(self) -> None:
+        """Nothing will come of the version."""
+        await self._graph.transact(partial(self._run, "set_state", state=VOID))
+
     async def publish(self) -> bool:
         """Let readers see the version instead of the one before, in one step; ``False`` where a
         later upload has done so already. Raises :class:`Overtaken`."""
@@ -129,7 +139,7 @@ class Loader:
         self, first: int, nodes: Sequence[NewNode], tx: AsyncManagedTransaction
     ) -> None:
         written = await self._hold(tx)
-        if not self._due(written.nodes, first, len(nodes)):
+        if not self._due(written, written.nodes, first, len(nodes)):
             return
         await self._create_nodes(tx, written, nodes)
 
@@ -160,7 +170,7 @@ class Loader:
         self, first: int, arcs: Sequence[NewArc], implied: bool, tx: AsyncManagedTransaction
     ) -> None:
         written = await self._hold(tx)
-        if not self._due(written.edges, first, len(arcs)):
+        if not self._due(written, written.edges, first, len(arcs)):
             return
         if implied and (absent := await self._absent(tx, arcs)):
             await self._create_nodes(tx, written, [NewNode(each, 0.0) for each in absent])
@@ -208,11 +218,11 @@ class Loader:
             raise Overtaken(self._version)
         return Written(*rows[0])
 
-    def _due(self, there: int, first: int, count: int) -> bool:
+    def _due(self, written: Written, there: int, first: int, count: int) -> bool:
         """Whether a batch is the next one; not if it is there already."""
         if there >= first + count:
             return False
-        if there != first:
+        if there != first or written.state != LOADING:
             raise Overtaken(self._version)
         return True
 

@@ -31,22 +31,21 @@ class Remover:
         self._clock = clock
         self._queries = cypher.queries("versions")
 
-    async def unneeded(self) -> list[str]:
-        """The versions that may go now, the oldest first."""
+    async def unneeded(self) -> tuple[list[str], int]:
+        """The versions that may go now, the oldest first; and how many are only being read yet."""
         now_ms = self._now_ms
-        abandoned_ms = now_ms - int(ABANDONED_S * 1000)
-        return sorted(
-            version
-            for version, state, touched_ms, pinned_until_ms, current in await self._graph.rows(
-                self._queries["all"]
-            )
-            if state == DROPPING
-            or (
-                not current
-                and pinned_until_ms < now_ms
-                and (state != LOADING or touched_ms < abandoned_ms)
-            )
-        )
+        may_go, read = [], 0
+        for version, state, touched_ms, pinned_until_ms, current in await self._graph.rows(
+            self._queries["all"]
+        ):
+            abandoned = touched_ms < now_ms - int(ABANDONED_S * 1000)
+            if current or (state == LOADING and not abandoned):
+                continue
+            if state == DROPPING or pinned_until_ms < now_ms:
+                may_go.append(version)
+            else:
+                read += 1
+        return sorted(may_go), read
 
     async def remove(self, version: str) -> bool:
         """Remove a version; ``False``, and nothing is done, if it is the one that readers see, or

@@ -134,7 +134,7 @@ async def test_the_later_upload_wins_whichever_is_written_first(opened: Graph) -
     await loader.add_nodes(0, [NewNode("earlier", 0.0)])
     assert not await loader.publish()
     assert list((await read(opened, "race"))[1]) == ["later"]
-    assert await Remover(opened, CLOCK).unneeded() == [min(earlier, later)]
+    assert await Remover(opened, CLOCK).unneeded() == ([min(earlier, later)], 0)
 
 
 async def test_a_reader_keeps_its_version_until_its_pin_runs_out(
@@ -149,13 +149,13 @@ async def test_a_reader_keeps_its_version_until_its_pin_runs_out(
     new = await store(opened, "moving", nodes[:5], [NewArc("n0", "n1", 1.0, None, 0.0)])
     assert not await remover.remove(old.version)
     assert not await remover.remove(new.version)
-    assert await remover.unneeded() == []
+    assert await remover.unneeded() == ([], 1)
     assert len(await anext(pages)) == 1
     monkeypatch.setattr("control.networks.reading.PIN_S", -1.0)  # it has run out
     await opened.write("MATCH (v:NetworkVersion) SET v.pinned_until_ms = 0")
     pages = reader.nodes(network)
     await anext(pages)
-    assert await remover.unneeded() == [old.version]
+    assert await remover.unneeded() == ([old.version], 0)
     assert await remover.remove(old.version)
     with pytest.raises(NetworkReplaced):
         await anext(pages)
