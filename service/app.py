@@ -57,8 +57,7 @@ async def build(
     each connects on first use. Raises :class:`control.errors.ConfigError`.
     """
     clock = clock or SystemClock()
-    loaded = kinds.load(config.jobs.modules)
-    known = loaded.submittable()
+    known = kinds.load(config.jobs.modules).submittable()
     commands = await life.enter(aclosing(redis.client(config.redis.url)))
     listening = await life.enter(aclosing(redis.client(config.redis.url, retries=0)))
     database = await life.enter(
@@ -115,8 +114,7 @@ async def build(
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
-    await _add_networks(app, life, config, database, loaded)
-    app[appkeys.ARCHIVE] = Archive(database)
+    await _add_archives(app, life, config, database)
     app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
@@ -154,12 +152,14 @@ async def build(
     return app
 
 
-async def _add_networks(
-    app: web.Application, life: Lifespan, config: Config, database: Database, loaded: kinds.Kinds
+async def _add_archives(
+    app: web.Application, life: Lifespan, config: Config, database: Database
 ) -> None:
-    app[appkeys.INGEST] = loaded.required(ingest.KIND)
+    """What handlers read and write for good: finished jobs, networks and their uploads."""
+    app[appkeys.ARCHIVE] = Archive(database)
     app[appkeys.UPLOADS] = Uploads(database)
     app[appkeys.NETWORKS] = Catalogue(await life.enter(Graph(config.graph, query_s=_GRAPH_S)))
+    app[appkeys.INGEST] = kinds.load(()).required(ingest.KIND)
 
 
 async def _entrance(
