@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable
 
+from control import graph_migrations
 from control.clock import SystemClock
 from control.ids import new_id
 from control.networks.catalogue import Catalogue
@@ -55,3 +56,12 @@ async def read(graph: Graph, name: str) -> tuple[Network, dict, list]:
             for arc in sorted(arcs, key=lambda arc: arc.seq)
         ],
     )
+
+
+async def emptied(graph: Graph) -> None:
+    """Empty the graph, piece by piece, and bring its schema up to date."""
+    while (await graph.write("MATCH (n) WITH n LIMIT 5000 DETACH DELETE n RETURN count(*) AS n"))[
+        0
+    ]["n"]:
+        pass
+    await graph_migrations.migrate(graph)
