@@ -3,106 +3,29 @@
 import gzip
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
-import aiohttp
 import pytest
-from redis.asyncio import Redis
 
-from control.config import Config
 from control.flags.document import INGESTION
 from control.ids import new_id
-from control.stores.graph import Graph
 from control.stores.postgres import Database
-from tests.conftest import LiveStores, open_gate
-from tests.networks import emptied, read
-from tests.processes import replica
-from tests.serving import Served, problem, served, with_database
-from tests.stack import SO_S, wait_until
+from tests.conftest import LiveStores
+from tests.ingesting import House, form, house_of
+from tests.networks import read
+from tests.serving import problem
 
 NODES = "id,supply,country\na,4,DE\nb,0,\nc,-4,FR\n"
 EDGES = "source,target,cost,capacity,lower\na,b,2,4,1\nb,c,1,,0\na,c,9,10,0\n"
+pytestmark = pytest.mark.graph
 NDJSON = {"Content-Type": "application/x-ndjson"}
-
-
-class House:
-    """A service and a worker, on a database and an emptied graph of their own."""
-
-    def __init__(self, api: Served, config: Config, graph: Graph) -> None:
-        self.api = api
-        self.config = config
-        self.graph = graph
-
-    async def ingest(self, body: Any, headers: dict[str, str] | None = None, **query: str) -> Any:
-        """The receipt of an upload."""
-        async with self.api.http.post(
-            "/ingest", data=body, headers=headers, params=query
-        ) as response:
-            assert response.status == 202, await response.text()
-            return await response.json()
-
-    async def ended(self, receipt: dict[str, Any]) -> dict[str, Any]:
-        """The record of a job that has ended."""
-
-        async def over() -> Any:
-            record = await self.get(receipt["links"]["status"])
-            return record if record["status"] in ("completed", "failed", "cancelled") else None
-
-        record: dict[str, Any] = await wait_until(over)
-        return record
-
-    async def result(self, receipt: dict[str, Any]) -> dict[str, Any]:
-        """What the job returned, once it has completed."""
-        record = await self.ended(receipt)
-        assert record["status"] == "completed", record
-        return await self.get(receipt["links"]["result"])
-
-    async def get(self, path: str) -> dict[str, Any]:
-        async with self.api.http.get(path) as response:
-            assert response.status == 200, await response.text()
-            found: dict[str, Any] = await response.json()
-            return found
-
-    async def flag_changes(self) -> list[bool]:
-        """What the ingestion flag was turned to, in order."""
-        async with Database(self.config.postgres) as database:
-            rows = await database.fetch(
-                "SELECT after FROM drawbridge.audit WHERE flag = $1 AND outcome = 'applied' "
-                "ORDER BY seq",
-                INGESTION,
-            )
-        return [json.loads(row["after"])["is_active"] for row in rows]
 
 
 @pytest.fixture(scope="module")
 async def house(stores: LiveStores) -> AsyncIterator[House]:
-    name = f"test_{uuid4().hex[:12]}"
-    config = await with_database(stores.config, await stores.make_database(name))
-    config = replace(config, service=replace(config.service, max_upload=1 << 20))
-    async with Redis.from_url(stores.addresses.redis_url, socket_timeout=SO_S) as redis:
-        await redis.flushall()
-        await open_gate(redis)
-    environment = {**stores.environment, "DATABASE_URL": config.postgres.url}
-    async with (
-        Graph(config.graph) as graph,
-        served(config) as api,
-        replica("worker", environment, DRAWBRIDGE_LOG_LEVEL="debug") as worker,
-    ):
-        await emptied(graph)
+    async with house_of(stores, max_upload=1 << 20) as opened, opened.worker() as worker:
         await worker.logged("working")
-        yield House(api, config, graph)
-    await stores.drop_database(name)
-
-
-def form(nodes: str | bytes, edges: str | bytes, *, gz: bool = False) -> aiohttp.FormData:
-    made = aiohttp.FormData()
-    for field, text in (("nodes", nodes), ("edges", edges)):
-        data = text.encode() if isinstance(text, str) else text
-        file_name = f"{field}.csv.gz" if gz else f"{field}.csv"
-        made.add_field(field, gzip.compress(data) if gz else data, filename=file_name)
-    return made
+        yield opened
 
 
 async def test_tables_become_a_network_and_the_flag_is_on_meanwhile(house: House) -> None:

@@ -7,7 +7,7 @@ ON CREATE SET
   v.network = $name, v.digest = $digest, v.format = $format, v.created_at = $created_at,
   v.state = 'loading', v.nodes = 0, v.edges = 0, v.supply = 0.0, v.demand = 0.0
 SET v.touched_ms = $now_ms
-RETURN v.state, v.nodes, v.edges
+RETURN v.state, v.nodes, v.edges, v.supply, v.demand
 
 // name: hold
 MATCH (v:NetworkVersion {id: $version})
