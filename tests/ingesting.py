@@ -103,6 +103,7 @@ async def house_of(stores: LiveStores, **service: Any) -> AsyncIterator[House]:
     async with Graph(config.graph) as graph, served(config, **service) as api:
         await emptied(graph)
         yield House(api, config, graph, environment)
+        await emptied(graph)  # a little at a time, which whoever comes next would not
     await stores.drop_database(name)
 
 

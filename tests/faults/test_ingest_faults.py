@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -12,17 +13,18 @@ from control.flags.document import MAINTENANCE
 from tests.conftest import LiveStores
 from tests.ingesting import House, house_of
 from tests.networks import read
+from tests.processes import Replica
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.graph
 
-EDGES, SOME = 24_000, 4_000
+NODES, EDGES, SOME = 1_000, 5_000, 500
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 def ring() -> tuple[str, list[tuple[str, str, float, float, float]]]:
     """An upload, and the arcs that it has to become."""
-    arcs = [(f"n{i % 3000}", f"n{(i * 7 + 1) % 3000}", float(i), float("inf"), 0.0)
+    arcs = [(f"n{i % NODES}", f"n{(i * 7 + 1) % NODES}", float(i), float("inf"), 0.0)
             for i in range(EDGES)]  # fmt: skip
     lines = [json.dumps({"source": a, "target": b, "cost": c}) for a, b, c, _, _ in arcs]
     return "\n".join(lines), arcs
@@ -37,6 +39,11 @@ async def house(stores: LiveStores) -> AsyncIterator[House]:
         yield opened
 
 
+def slow_worker(house: House, **settings: str) -> AbstractAsyncContextManager[Replica]:
+    """A worker that writes in many small steps, so that there is a middle."""
+    return house.worker(DRAWBRIDGE_JOBS="tests.models.small_batches", **settings)
+
+
 async def begun(house: House, name: str, **query: str) -> dict[str, Any]:
     """An ingest that is in the middle of its edges."""
     receipt: dict[str, Any] = await house.ingest(TEXT, NDJSON, name=name, **query)
@@ -48,7 +55,7 @@ async def begun(house: House, name: str, **query: str) -> dict[str, Any]:
 async def whole(house: House, receipt: dict[str, Any], *, attempt: int) -> None:
     """The network is there, each arc once, and the flag is off."""
     result = await house.result(receipt)
-    assert (result["nodes"], result["edges"]) == (3000, EDGES)
+    assert (result["nodes"], result["edges"]) == (NODES, EDGES)
     _, _, arcs = await read(house.graph, result["network"])
     assert arcs == ARCS
     assert (await house.get(receipt["links"]["status"]))["attempt"] == attempt
@@ -56,21 +63,21 @@ async def whole(house: House, receipt: dict[str, Any], *, attempt: int) -> None:
 
 
 async def test_a_killed_worker_leaves_the_rest_to_another(house: House) -> None:
-    async with house.worker() as one:
+    async with slow_worker(house) as one:
         receipt = await begun(house, "killed")
         one.send(signal.SIGKILL)
         await one.ended()
         async with house.api.http.get("/networks/killed") as response:
             assert response.status == 404, "half of it is not seen"
         assert await house.flag() is True
-        async with house.worker():
+        async with slow_worker(house):
             await whole(house, receipt, attempt=2)
     before = (await house.flag_changes())[-2:]
     assert before == [True, False]
 
 
 async def test_a_worker_that_was_held_writes_nothing_twice(house: House) -> None:
-    async with house.worker() as one, house.worker() as two:
+    async with slow_worker(house) as one, slow_worker(house) as two:
         receipt = await begun(house, "held")
         held, other = (one, two) if _runs(one, receipt) else (two, one)
         held.send(signal.SIGSTOP)
@@ -79,7 +86,7 @@ async def test_a_worker_that_was_held_writes_nothing_twice(house: House) -> None
         await whole(house, receipt, attempt=2)
 
 
-def _runs(worker: Any, receipt: dict[str, Any]) -> bool:
+def _runs(worker: Replica, receipt: dict[str, Any]) -> bool:
     return any(
         line.get("event") == "job started" and line.get("run_id") == receipt["run_id"]
         for line in worker.lines
@@ -87,7 +94,7 @@ def _runs(worker: Any, receipt: dict[str, Any]) -> bool:
 
 
 async def test_a_graph_that_restarts_is_waited_for(house: House, stores: LiveStores) -> None:
-    async with house.worker() as one:
+    async with slow_worker(house) as one:
         receipt = await begun(house, "restarted")
         await stores.kill("graph")
         try:
@@ -100,7 +107,7 @@ async def test_a_graph_that_restarts_is_waited_for(house: House, stores: LiveSto
 
 
 async def test_maintenance_hands_it_back_and_it_goes_on_later(house: House) -> None:
-    async with house.worker(DRAWBRIDGE_DRAIN_SOFT_S="0") as one:
+    async with slow_worker(house, DRAWBRIDGE_DRAIN_SOFT_S="0") as one:
         receipt = await begun(house, "drained")
         await house.api.put_flag(MAINTENANCE, True)
         await one.logged("job ended", run_id=receipt["run_id"], status="handed back")
@@ -111,11 +118,11 @@ async def test_maintenance_hands_it_back_and_it_goes_on_later(house: House) -> N
 async def test_the_flag_goes_off_when_no_attempt_is_left_and_when_it_is_cancelled(
     house: House,
 ) -> None:
-    async with house.worker() as one:
+    async with slow_worker(house) as one:
         receipt = await begun(house, "hopeless", max_attempts="1")
         one.send(signal.SIGKILL)
         await one.ended()
-    async with house.worker():
+    async with slow_worker(house):
         assert (await house.ended(receipt))["error"]["class"] == "WorkerLost"
         await wait_until(lambda: _off(house))
         receipt = await begun(house, "cancelled")
@@ -131,7 +138,7 @@ async def _off(house: House) -> bool:
 
 async def test_the_flag_is_on_until_the_last_of_several_ends(house: House) -> None:
     before = len(await house.flag_changes())
-    async with house.worker():
+    async with slow_worker(house):
         receipts = [await house.ingest(TEXT, NDJSON, name=f"several-{i}") for i in range(3)]
         await asyncio.gather(*(house.result(receipt) for receipt in receipts))
         await wait_until(lambda: _off(house))

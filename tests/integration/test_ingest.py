@@ -1,8 +1,10 @@
 """Networks by way of the API: uploads, the job that stores them, and what is told of both."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from tests.conftest import LiveStores
 from tests.ingesting import House, form, house_of
 from tests.networks import read
 from tests.serving import problem
+from tests.stack import clean_environment, drawbridge
 
 NODES = "id,supply,country\na,4,DE\nb,0,\nc,-4,FR\n"
 EDGES = "source,target,cost,capacity,lower\na,b,2,4,1\nb,c,1,,0\na,c,9,10,0\n"
@@ -193,3 +196,33 @@ async def test_a_manual_change_of_the_flag_starts_and_stops_nothing(house: House
     await house.api.put_flag(INGESTION, True)
     assert (await house.get("/networks/manual"))["edges"] == 5000
     await house.api.put_flag(INGESTION, False)
+
+
+async def test_the_command_uploads_and_shows(house: House, tmp_path: Path) -> None:
+    environ = clean_environment(DRAWBRIDGE_API=house.api.url, HOME="/nonexistent")
+    (tmp_path / "n.csv").write_text(NODES)
+    (tmp_path / "e.csv.gz").write_bytes(gzip.compress(EDGES.encode()))
+    (tmp_path / "bad.csv").write_text(EDGES + "a,b,x,1,0\n")
+    files = [str(tmp_path / name) for name in ("e.csv.gz", "n.csv")]
+    status, out, _ = await drawbridge(
+        "ingest", *files, "--name", "cli", "--follow", environ=environ
+    )
+    assert (status, out) == (
+        0, "cli is stored · 3 nodes · 3 edges · supply 4 · demand 4\n"
+    )  # fmt: skip
+    (again, told), (refused, said), (listed, table), (shown, lines) = await asyncio.gather(
+        _run(environ, "ingest", *files, "--name", "cli", "--follow", "--json"),
+        _run(environ, "ingest", str(tmp_path / "bad.csv"), "--name", "cli", "--follow"),
+        _run(environ, "networks", "list", "--cursor", "cl"),
+        _run(environ, "networks", "show", "cli"),
+    )
+    assert (again, json.loads(told)["outcome"]) == (0, "unchanged")
+    assert (refused, listed, shown) == (1, 0, 0)
+    assert "bad.csv:5: cost is not a number: 'x'" in said
+    assert table.splitlines()[1].split()[:4] == ["cli", "3", "3", "4"]
+    assert "total_demand  4.0" in lines
+
+
+async def _run(environ: dict[str, str], *arguments: str) -> tuple[int, str]:
+    status, out, errors = await drawbridge(*arguments, environ=environ)
+    return status, out + errors
