@@ -22,8 +22,9 @@ from control.stores.graph import Graph
 PIN_S = 120.0
 """How long a version is kept after its last page was read, should it be replaced."""
 
-ARCS = 5_000
-"""The most arcs that are read at once: a page of nodes may have many more."""
+ARCS = 20_000
+"""The most arcs that are read at once: a page of nodes may have more, and is then read again for
+each such piece."""
 
 COMPLETE = "complete"
 _OWN = ("id", "supply")

@@ -43,7 +43,9 @@ WITH v
 UNWIND $rows AS row
 MATCH (a:NetworkNode {network_key: row[0]})
 MATCH (b:NetworkNode {network_key: row[1]})
-CREATE (a)-[r:ARC {network_seq: row[2], cost: row[3], capacity: row[4], lower: row[5]}]->(b)
+CREATE (a)-[r:ARC {
+  network_seq: row[2], network_head: b.network_seq, cost: row[3], capacity: row[4], lower: row[5]
+}]->(b)
 RETURN count(r)
 
 // name: add_arcs_with_attributes
@@ -53,7 +55,9 @@ WITH v
 UNWIND $rows AS row
 MATCH (a:NetworkNode {network_key: row[0]})
 MATCH (b:NetworkNode {network_key: row[1]})
-CREATE (a)-[r:ARC {network_seq: row[2], cost: row[3], capacity: row[4], lower: row[5]}]->(b)
+CREATE (a)-[r:ARC {
+  network_seq: row[2], network_head: b.network_seq, cost: row[3], capacity: row[4], lower: row[5]
+}]->(b)
 SET r += row[6]
 RETURN count(r)
 
