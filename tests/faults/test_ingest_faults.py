@@ -14,6 +14,7 @@ from tests.conftest import LiveStores
 from tests.ingesting import House, house_of
 from tests.networks import read
 from tests.processes import Replica
+from tests.serving import problem
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.graph
@@ -101,6 +102,8 @@ async def test_a_graph_that_restarts_is_waited_for(house: House, stores: LiveSto
             await one.logged("waiting for a store", run_id=receipt["run_id"])
             progress = (await house.get(receipt["links"]["status"]))["progress"]
             assert progress["waiting_for"] == "neo4j"
+            async with house.api.http.get("/networks") as response:
+                assert (await problem(response))["dependency"] == "neo4j"
         finally:
             await stores.restart("graph")
         await whole(house, receipt, attempt=1)
