@@ -9,14 +9,21 @@ from typing import Any
 
 import pytest
 
+from control.clock import SystemClock
 from control.flags.document import INGESTION
 from control.ids import new_id
+from control.networks.reading import NetworkReader
+from control.networks.uploads import Uploads
 from control.stores.postgres import Database
 from tests.conftest import LiveStores
 from tests.ingesting import House, form, house_of
 from tests.networks import read
 from tests.serving import problem
 from tests.stack import clean_environment, drawbridge
+from worker.ingest.intake import Intake
+from worker.ingest.kind import sweep
+from worker.ingest.lamp import Lamp
+from worker.testing import KindRun, run_kind
 
 MOST = 256 << 10
 NODES = "id,supply,country\na,4,DE\nb,0,\nc,-4,FR\n"
@@ -227,3 +234,44 @@ async def test_the_command_uploads_and_shows(house: House, tmp_path: Path) -> No
 async def _run(environ: dict[str, str], *arguments: str) -> tuple[int, str]:
     status, out, errors = await drawbridge(*arguments, environ=environ)
     return status, out + errors
+
+
+async def test_replaced_versions_are_swept_once_nobody_reads_them(house: House) -> None:
+    lines = [json.dumps({"source": i, "target": i + 1, "cost": 1}) for i in range(20)]
+    versions = [
+        (await house.result(await house.ingest("\n".join(lines[:size]), NDJSON, name="swept")))[
+            "version"
+        ]
+        for size in (5, 10, 20)
+    ]
+    reader = NetworkReader(house.graph, SystemClock())
+    old, pinned, current = versions
+    await house.graph.write("MATCH (n:Network {name: 'swept'}) SET n.version = $v", v=pinned)
+    await reader.open("swept")
+    await house.graph.write("MATCH (n:Network {name: 'swept'}) SET n.version = $v", v=current)
+
+    async with Database(house.config.postgres) as database:
+        intake = Intake(
+            graph=house.graph, uploads=Uploads(database), jobs=house.api.jobs,
+            lamp=Lamp(database, house.api.plane, house.api.jobs), clock=SystemClock(),
+        )  # fmt: skip
+
+        async def swept() -> tuple[set[str], KindRun]:
+            run = await run_kind(sweep, resources={Intake: intake})
+            rows = await house.graph.rows("MATCH (v:NetworkVersion) RETURN v.id")
+            return {version for (version,) in rows} & set(versions), run
+
+        left, run = await swept()
+        assert left == {pinned, current}
+        assert run.error is not None
+        assert (run.error.class_, run.status) == ("StillRead", "scheduled")
+        await house.graph.write("MATCH (v:NetworkVersion) SET v.pinned_until_ms = 0")
+        left, run = await swept()
+        assert left == {current}
+        assert run.result is not None
+    assert old not in left
+    assert (await read(house.graph, "swept"))[0].edges == 20
+    [(stray,)] = await house.graph.rows(
+        "MATCH (n:NetworkNode) WHERE n.network_key STARTS WITH $old RETURN count(n)", old=old
+    )
+    assert stray == 0
