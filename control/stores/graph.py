@@ -46,7 +46,11 @@ QUERY_S = 30.0
 
 
 def driver(
-    section: GraphSection, *, acquire_s: float = ACQUIRE_S, pool_size: int = 10
+    section: GraphSection,
+    *,
+    acquire_s: float = ACQUIRE_S,
+    pool_size: int = 10,
+    retry_s: float = RETRY_S,
 ) -> AsyncDriver:
     """A driver that connects lazily. Raises :class:`ConfigError` for an address it cannot use."""
     try:
@@ -55,7 +59,7 @@ def driver(
             auth=(section.user, section.password) if section.user else None,
             connection_timeout=acquire_s,
             connection_acquisition_timeout=acquire_s,
-            max_transaction_retry_time=RETRY_S,
+            max_transaction_retry_time=retry_s,
             max_connection_pool_size=pool_size,
             notifications_min_severity="OFF",
             telemetry_disabled=True,
@@ -69,16 +73,19 @@ class Graph:
     """The application's access to Neo4j. Opens without the server; the first use connects.
 
     Every method raises :class:`StoreUnavailable` where Neo4j cannot be used right now, after
-    ``query_s`` at the latest.
+    ``query_s`` at the latest; transient faults are retried for ``retry_s``.
     """
 
-    def __init__(self, section: GraphSection, *, query_s: float = QUERY_S) -> None:
+    def __init__(
+        self, section: GraphSection, *, query_s: float = QUERY_S, retry_s: float = RETRY_S
+    ) -> None:
         self._section = section
         self._query_s = query_s
+        self._retry_s = retry_s
         self._driver: AsyncDriver | None = None
 
     async def __aenter__(self) -> Self:
-        self._driver = driver(self._section)
+        self._driver = driver(self._section, retry_s=self._retry_s)
         return self
 
     async def __aexit__(
@@ -92,7 +99,7 @@ class Graph:
             await close(opened)
 
     async def read(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The records of a reading query, as mappings. Retried on transient faults for 5 s."""
+        """The records of a reading query, as mappings."""
         return await self._execute(query, RoutingControl.READ, parameters)
 
     async def write(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
