@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from control.delivery_settings import ArchiveSection, CallbacksSection
+from control.delivery_settings import ArchiveSection, CallbacksSection, NotifySection
 from control.errors import ConfigError
 from control.settings import (
     Setting,
@@ -31,6 +31,7 @@ from control.settings import (
     whole,
     words,
 )
+from control.status_settings import StatusPageSection
 
 PREFIX = "DRAWBRIDGE_"
 
@@ -320,8 +321,10 @@ class Config:
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
     callbacks: CallbacksSection = field(default_factory=CallbacksSection)
+    notify: NotifySection = field(default_factory=NotifySection)
     archive: ArchiveSection = field(default_factory=ArchiveSection)
     control: ControlSection = field(default_factory=ControlSection)
+    status_page: StatusPageSection = field(default_factory=StatusPageSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     health: HealthSection = field(default_factory=HealthSection)
     log: LogSection = field(default_factory=LogSection)

@@ -4,6 +4,7 @@ import gc
 import socket
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from typing import Any
 
 from aiohttp import web
 from redis.asyncio import Redis
@@ -41,7 +42,9 @@ from worker.jobs import kinds
 from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
-from worker.metrics import Work
+from worker.metrics import Told, Work
+from worker.notify import wiring
+from worker.notify.courier import Courier
 from worker.periodic import PeriodicRuns
 from worker.rescuer import Rescuer
 from worker.scheduler import Scheduler
@@ -87,7 +90,10 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
 
         commands = await _open(life, redis.client(config.redis.url))
         jobs = JobStateManager.of(commands, config.jobs)
-        own = {Sender: await _sender(life, config, clock)}
+        database = await life.enter(
+            Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
+        )
+        own = await _own(life, config, database, clock)
         known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(
             jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
@@ -103,9 +109,6 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
         subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
         scheduler = Scheduler(jobs, due)
-        database = await life.enter(
-            Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
-        )
         plane = await open_plane(
             life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
             database=database, clock=clock, replica=replica,
@@ -116,7 +119,8 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
         )  # fmt: skip
         for collector in (
-            Work(executor, drain), Flags(replica, clock), Pool(lambda: database.occupancy)
+            Work(executor, drain), Told(own[Courier]), Flags(replica, clock),
+            Pool(lambda: database.occupancy),
         ):  # fmt: skip
             metrics.add(collector)
         drain.on_progress(_reporter(drain, executor, plane.presence))
@@ -124,12 +128,16 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
         )
         await scheduler.listen(subscriber)
+        relay = await wiring.relay(
+            config, database, own[Courier], jobs=jobs, subscriber=subscriber, clock=clock
+        )
         heartbeat = life.supervise("heartbeat", lease.beat())
         for name, work in (
             ("subscriber", subscriber.run()),
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
+            ("relay", relay.run()),
             (
                 "periodic runs",
                 PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),
@@ -172,11 +180,12 @@ async def _open(life: Lifespan, client: Redis) -> Redis:
     return await life.enter(aclosing(client))
 
 
-async def _sender(life: Lifespan, config: Config, clock: Clock) -> Sender:
-    """What posts callbacks."""
+async def _own(life: Lifespan, config: Config, database: Database, clock: Clock) -> dict[Any, Any]:
+    """What the built-in kinds use: what posts callbacks, what tells subscribers."""
     destinations = await life.enter(aclosing(Destinations(config.callbacks.networks)))
     signer = Signer(config.callbacks.secrets)
-    return await life.enter(aclosing(Sender(signer, destinations, clock)))
+    sender = await life.enter(aclosing(Sender(signer, destinations, clock)))
+    return {Sender: sender, Courier: await wiring.courier(life, config, database, sender, clock)}
 
 
 def _pages(probes: Probes, metrics: Metrics) -> web.Application:

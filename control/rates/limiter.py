@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from control import keys
 from control.clock import Clock
 from control.errors import StoreUnavailable
+from control.stores.line import Argument
 from control.stores.scripts import Script
 from control.stores.wire import Wire
 
@@ -72,10 +73,11 @@ class RateLimiter:
     async def take(self, scope: str, who: str, rate: Rate, *, cost: int = 1) -> Verdict:
         """Take ``cost`` from the allowance of ``who`` within ``scope``, if they are there.
 
-        ``cost=0`` looks only. ``scope`` is a word without a colon. ``who`` is stored in Redis as it is: a digest where it is personal.
+        ``cost=0`` looks only. ``scope`` is a word without a colon. ``who`` is stored in Redis as it
+        is: a digest where it is personal.
         """
         key = keys.rate(scope, who)
-        arguments = [f"{rate.period_s * 1000:.3f}", rate.most, cost]
+        arguments: list[Argument] = [f"{rate.period_s * 1000:.3f}", rate.most, cost]
         try:
             allowed, left, retry_ms, full_ms = await self._take([key], arguments)
         except StoreUnavailable:

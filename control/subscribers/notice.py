@@ -1,11 +1,11 @@
 """What subscribers are told: one message about an incident or a maintenance window."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-CONFIRM = "subscription.confirm"
+CONFIRM: Final = "subscription.confirm"
 """Asks the owner of an address whether it may be told anything; goes to that one alone."""
 
 Kind = Literal[
@@ -30,9 +30,10 @@ class Affected(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``about`` is the id of the incident or window, ``path`` its page; ``message`` may hold Markdown.
+    """``about`` is the id of the incident or window, ``path`` its page.
 
-    ``impact`` is the severity of an incident. Without ``components`` it concerns everybody.
+    ``message`` may hold Markdown, ``impact`` is the severity of an incident. Without ``components``
+    it concerns everybody.
     """
 
     kind: Kind

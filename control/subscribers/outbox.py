@@ -1,7 +1,7 @@
 """The outbox in PostgreSQL: each notice once for each subscriber whom it concerns.
 
-:func:`announce` writes it in the transaction of what it tells of. From then on a delivery belongs to
-whoever has its newest claim: handing it over makes one, beginning an attempt another, so that
+:func:`announce` writes it in the transaction of what it tells of. From then on a delivery belongs
+to whoever has its newest claim: handing it over makes one, beginning an attempt another, so that
 an attempt is made once however often it is handed over. A claim ends by itself; then somebody else
 takes the delivery, and sends the same message under the same id.
 """
@@ -48,7 +48,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """An attempt that has begun: what is told, and to whom. ``address`` and ``secret`` are sealed."""
+    """An attempt that has begun: what is told, to whom; ``address`` and ``secret`` are sealed."""
 
     claim: Claim
     attempt: int
@@ -62,31 +62,30 @@ class Begun(msgspec.Struct, frozen=True):
     requested_at: datetime
 
 
-async def announce(connection: Connection, notice: Notice, at: datetime) -> str:
-    """Have everybody told whom ``notice`` concerns; the id under which it is kept.
+async def announce(connection: Connection, notice_id: str, notice: Notice, at: datetime) -> None:
+    """Have everybody told whom ``notice`` concerns, under an id (ULID) that no other one has.
 
     Within the caller's transaction: told if, and only if, that is committed.
     """
-    notice_id = await _kept(connection, notice, at)
+    await _keep(connection, notice_id, notice, at)
     components = [each.id for each in notice.components]
     address = sql.queries("outbox")["address"]
     await connection.execute(address, notice_id, components, at, timeout=_ANNOUNCE_S)
-    return notice_id
 
 
 async def ask_to_confirm(connection: Connection, subscriber: str, at: datetime) -> None:
     """Have the one asked who wants to be a subscriber; within the transaction that makes it one."""
-    notice_id = await _kept(connection, Notice(kind=CONFIRM), at)
+    notice_id = new_id()
+    await _keep(connection, notice_id, Notice(kind=CONFIRM), at)
     await connection.execute(sql.queries("outbox")["address_one"], notice_id, subscriber, at)
 
 
-async def _kept(connection: Connection, notice: Notice, at: datetime) -> str:
-    notice_id, components = new_id(), [each.id for each in notice.components]
+async def _keep(connection: Connection, notice_id: str, notice: Notice, at: datetime) -> None:
+    components = [each.id for each in notice.components]
     document = msgspec.json.encode(notice).decode().replace("\\u0000", " ")
     await connection.execute(
         sql.queries("outbox")["notice"], notice_id, notice.kind, components, document, at
     )
-    return notice_id
 
 
 class Outbox:
@@ -101,6 +100,11 @@ class Outbox:
         """Up to ``most`` deliveries that are due and nobody holds, now the caller's."""
         rows = await self._database.fetch(self._queries["claim"], most, IN_FLIGHT, CLAIM_S)
         return [Claim(*row) for row in rows]
+
+    async def next_due_s(self) -> float | None:
+        """Seconds until the first is due that nobody holds; ``None`` where there is none."""
+        row = await self._database.fetchrow(self._queries["next_due"])
+        return None if row is None else max(0.0, row["wait_s"])
 
     async def begin(self, claim: Claim) -> Begun | None:
         """Begin an attempt; ``None`` where ``claim`` is not the newest any more."""
@@ -130,9 +134,7 @@ class Outbox:
     async def fail(self, claim: Claim, why: str, *, charged: bool) -> bool:
         """Give it up; whether that put the subscriber into quarantine. ``charged``: its fault."""
         async with self._database.acquire() as connection, connection.transaction():
-            done = await connection.execute(
-                self._queries["settle"], *_named(claim), "failed", why
-            )
+            done = await connection.execute(self._queries["settle"], *_named(claim), "failed", why)
             if not charged or done != "UPDATE 1":
                 return False
             state = await connection.fetchval(

@@ -1,8 +1,8 @@
 """Links that let their holder confirm, change or end one subscription: signed, and they expire.
 
 A token is its purpose (one letter), the subscriber's id, the second it expires (8 hexadecimal
-digits) and 128 bits of HMAC-SHA256 over these: short enough for an SMS. Made twice of the same it is the same,
-so that a message that is sent again is the same to the letter.
+digits) and 128 bits of HMAC-SHA256 over these: short enough for an SMS. Made again of the same it
+is the same, so that a message that is sent again is the same to the letter.
 """
 
 import base64
@@ -69,8 +69,8 @@ class Tokens:
         return Named(purpose, match["id"])
 
     def _signed(self, said: str, signature: str) -> bool:
-        good = [_signature(key, said) for key in self._vault.token_keys]
-        return any([hmac.compare_digest(signature, each) for each in good])
+        good = (_signature(key, said) for key in self._vault.token_keys)
+        return any(hmac.compare_digest(signature, each) for each in good)
 
 
 def _signature(key: bytes, said: str) -> str:

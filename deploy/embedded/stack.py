@@ -70,6 +70,8 @@ class Stack:
             "DRAWBRIDGE_SECRET": config.control.secret or folder.secret("signing-secret"),
             "DRAWBRIDGE_CALLBACK_SECRET": " ".join(config.callbacks.secrets)
             or folder.secret("callback-secret", signature.new_secret),
+            "DRAWBRIDGE_SUBSCRIBER_SECRET": " ".join(config.notify.secrets)
+            or folder.secret("subscriber-secret"),
             "DRAWBRIDGE_DATA_DIR": str(folder.path),
         }
         self.services = self._replicas("service", services)

@@ -96,3 +96,11 @@ WHERE id IN (
         )
     LIMIT $2
 );
+
+-- name: next_due
+-- Seconds until the first is due that nobody holds; below 0 where there was no room for it.
+SELECT extract(epoch FROM due_at - now())::float8 AS wait_s
+FROM drawbridge.deliveries
+WHERE state = 'pending' AND claimed_until IS NULL
+ORDER BY due_at
+LIMIT 1;
