@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from redis.asyncio import Redis
 
 from control import tracing
 from control.clock import Clock, SystemClock
@@ -24,13 +25,20 @@ from control.listener import AT_ONCE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
+from control.rates.limiter import RateLimiter
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
+from control.subscribers.bell import Bell
+from control.subscribers.roster import Roster
+from control.subscribers.tokens import Tokens
+from control.subscribers.vault import Vault
 from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.callbacks import Callbacks
+from service.clients import Clients
 from service.health_pages import HealthPages
+from service.subscriptions import Subscriptions
 from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
 from worker.jobs.archive import Archive
@@ -108,7 +116,7 @@ async def build(
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
     app[appkeys.ARCHIVE] = Archive(database)
-    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
+    await _telling(app, life, config, redis=commands, database=database, clock=clock)
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
@@ -143,6 +151,26 @@ async def build(
         )
     )
     return app
+
+
+async def _telling(
+    app: web.Application,
+    life: Lifespan,
+    config: Config,
+    *,
+    redis: Redis,
+    database: Database,
+    clock: Clock,
+) -> None:
+    """What may be told to whom: callbacks of jobs, subscribers of the status page."""
+    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
+    vault = Vault(config.notify.secrets)
+    app[appkeys.CLIENTS] = Clients(config.service.proxies)
+    app[appkeys.ROSTER] = roster = Roster(database, vault, clock)
+    app[appkeys.SUBSCRIPTIONS] = Subscriptions(
+        config, vault, Tokens(vault, clock), roster, limiter=RateLimiter(redis, clock),
+        destinations=app[appkeys.CALLBACKS], ring=Bell(redis).ring,
+    )  # fmt: skip
 
 
 async def _entrance(

@@ -11,11 +11,14 @@ from control.health.engine import Engine
 from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
+from control.subscribers.roster import Roster
 from service.bypass import Bypass
 from service.callbacks import Callbacks
+from service.clients import Clients
 from service.gate import Gate
 from service.health_pages import HealthPages
 from service.problems import Problem
+from service.subscriptions import Subscriptions
 from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
 from worker.jobs.kinds import Kinds
@@ -38,6 +41,9 @@ HEALTH = web.AppKey("health", Engine)
 PROBES = web.AppKey("probes", Probes)
 HEALTH_PAGES = web.AppKey("health_pages", HealthPages)
 CLOCK = web.AppKey[Clock]("clock", object)  # type: ignore[arg-type]
+CLIENTS = web.AppKey("clients", Clients)
+ROSTER = web.AppKey("roster", Roster)
+SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 KEYRING = web.AppKey("keyring", Keyring)
 JWT = web.AppKey[JwtVerifier | None]("jwt", object)  # type: ignore[arg-type]
 """Where JWTs are taken; ``None`` where the configuration names no issuer."""

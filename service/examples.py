@@ -34,5 +34,9 @@ BODIES: Mapping[str, Mapping[str, Any]] = MappingProxyType({
     "/control/flags/{flag}/toggle": {JSON: _WHY},
     "/control/flags/{flag}/reset": {JSON: {"reason": "the import has ended"}},
     "/control/bypass": {JSON: {"ttl_s": 900, "reason": "smoke test behind the bridge"}},
+    "/api/status/subscriptions": {
+        JSON: {"channel": "email", "address": "ada@example.org", "components": []}
+    },
+    "/api/status/subscriptions/{subscription_token}": {JSON: {"components": ["api"]}},
 })  # fmt: skip
 """Kinds are named in their paths, as OpenAPI has them."""

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
 from control.flags.errors import CommandTimedOut, NobodyListens
+from control.subscribers.tokens import BadToken
 from worker.jobs.errors import (
     JobFinished,
     JobNotFailed,
@@ -161,6 +162,12 @@ DEBOUNCED = ProblemType(
     "Too soon after another change of this flag",
     "Nothing was changed; `document` is how the flags stand. Ask again after `Retry-After`.",
 )
+TOO_OFTEN = ProblemType(
+    "too-often",
+    429,
+    "Too many of these requests",
+    "You, or all callers together, asked this too often. Ask again after `Retry-After`.",
+)
 INTERNAL = ProblemType(
     "internal-error",
     500,
@@ -215,7 +222,7 @@ TYPES: Mapping[str, ProblemType] = MappingProxyType({
         MALFORMED, UNAUTHORISED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,
         NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, NOT_CONFIGURED,
         VERSION_MISMATCH, TOO_LARGE,
-        UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, INTERNAL, UNAVAILABLE, BRIDGE_UP,
+        UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, TOO_OFTEN, INTERNAL, UNAVAILABLE, BRIDGE_UP,
         CONTROL_STATE_STALE, NOBODY_LISTENS, COMMAND_TIMEOUT, ACKNOWLEDGEMENT_TIMEOUT, OTHER,
     )
 })  # fmt: skip
@@ -327,6 +334,10 @@ def _unique_key_taken(error: UniqueKeyTaken) -> Problem:
     return Problem(UNIQUE_KEY_TAKEN, str(error), {"run_id": error.holder})
 
 
+def _bad_token(error: BadToken) -> Problem:
+    return Problem(NOT_FOUND, f"There is no such subscription: {error}.")
+
+
 def _payload_broke(_error: web.RequestPayloadError) -> Problem:
     return Problem(MALFORMED, "The body ended before it was complete.")
 
@@ -357,6 +368,7 @@ _DOMAIN: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (JobFinished, _job_finished),
     (JobNotFailed, _job_not_failed),
     (UniqueKeyTaken, _unique_key_taken),
+    (BadToken, _bad_token),
     (web.RequestPayloadError, _payload_broke),
     (web.HTTPException, _http),
 )

@@ -26,6 +26,8 @@ VARIABLES = {
     "check": "redis",
     "file": "start.js",
     "name": "not-found",
+    "subscription_token": "",
+    "subscriber_id": "",
 }
 """Of paths; a submission sets ``run_id``."""
 

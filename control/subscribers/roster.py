@@ -44,6 +44,13 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
         return self.channel.masked(self.address) if self.address else "***"
 
 
+class Component(msgspec.Struct, frozen=True):
+    """Something that one may want to be told of."""
+
+    id: str
+    name: str
+
+
 class Roster:
     """The table ``drawbridge.subscribers``. Methods raise
     :class:`control.errors.StoreUnavailable`."""
@@ -79,7 +86,10 @@ class Roster:
             elif row is not None and row["state"] == "pending":
                 if row["created_at"] + CONFIRM_WITHIN < self._clock.now():
                     return None
-                row = await self._activate(connection, row)
+                try:
+                    row = await self._activate(connection, row)
+                except Unreadable:  # its secret has gone meanwhile
+                    return None
         return None if row is None else self._read(row)
 
     async def get(self, subscriber: str) -> Subscriber | None:
@@ -131,6 +141,11 @@ class Roster:
         )
         found = [self._read(row) for row in rows[:limit]]
         return found, found[-1].id if len(rows) > limit else None
+
+    async def components(self) -> list[Component]:
+        """What there is to be told of, in the order of the status page."""
+        rows = await self._database.fetch(self._queries["components"])
+        return [Component(*row) for row in rows]
 
     async def forget_requests(self) -> int:
         """Remove some requests that nobody confirmed in time; how many."""

@@ -59,3 +59,8 @@ DELETE FROM drawbridge.subscribers
 WHERE id IN (
     SELECT id FROM drawbridge.subscribers WHERE state = 'pending' AND created_at < $1 LIMIT $2
 );
+
+-- name: components
+SELECT id, name FROM drawbridge.status_components
+WHERE retired_at IS NULL
+ORDER BY position, number;
