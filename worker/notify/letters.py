@@ -83,7 +83,7 @@ class Letters:
                 **msgspec.to_builtins(notice, builtin_types=(datetime,)),
                 "url": links.page,
                 "manage_url": links.manage,
-                "unsubscribe_url": links.api,
+                "unsubscribe_url": links.unsubscribe,
             }
             data.pop("kind"), data.pop("path", None)
         return msgspec.json.encode({"type": notice.kind, "timestamp": delivery.at, "data": data})

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 from email.message import EmailMessage
-from email.policy import SMTP as LINES
+from email.policy import EmailPolicy
 from email.utils import format_datetime, formataddr, parseaddr
 from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,23 @@ KEPT = 4
 
 _COMMAND_S, _MESSAGE_S = 15.0, 45.0
 _SUBMISSION = {"smtp": 587, "smtps": 465}
+
+
+class _Lines(EmailPolicy):
+    """Leaves headers that programs read on one line. Python would fold what is longer than 78
+    characters, and turn a long address in it into encoded words, which nobody decodes there."""
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        if name in _WHOLE:
+            return f"{name}: {value}{self.linesep}".encode("ascii")
+        folded: bytes = super().fold_binary(name, value)
+        return folded
+
+
+_WHOLE = frozenset({
+    "List-Unsubscribe", "List-Id", "Message-ID", "In-Reply-To", "References"
+})  # fmt: skip
+_LINES = _Lines(linesep="\r\n")
 
 
 def headers_of(delivery: Delivery, sender: str) -> dict[str, str]:
@@ -41,7 +58,7 @@ def headers_of(delivery: Delivery, sender: str) -> dict[str, str]:
 
 def message_of(delivery: Delivery, letter: Letter, sender: str) -> EmailMessage:
     """The whole message."""
-    message = EmailMessage(policy=LINES)
+    message = EmailMessage(policy=_LINES)
     name, address = parseaddr(sender)
     message["From"] = formataddr((one_line(name), address))
     message["To"] = delivery.address
@@ -97,9 +114,7 @@ class SmtpMail:
         connection = await self._connection()
         good = False
         try:
-            await connection.send_message(
-                message, sender=parseaddr(self._sender)[1], recipients=[address]
-            )
+            await connection.sendmail(parseaddr(self._sender)[1], [address], message.as_bytes())
             good = True
         except (aiosmtplib.SMTPResponseException, aiosmtplib.SMTPRecipientsRefused):
             good = connection.is_connected  # it said no, and may be asked about others

@@ -1,6 +1,7 @@
 """A client of the HTTP API of somebody who sends for us."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,16 +34,15 @@ class Said:
 class Provider:
     """``name`` is what it is called in what operators read; whoever makes one closes it."""
 
-    def __init__(self, name: str, url: str, clock: Clock, **session: Any) -> None:
+    def __init__(self, name: str, url: str, clock: Clock, headers: Mapping[str, str]) -> None:
         self.name = name
         self._url = url.rstrip("/")
         self._clock = clock
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
-            **{**session, "headers": {"User-Agent": f"drawbridge/{__version__}",
-                                      **session.get("headers", {})}},
-        )  # fmt: skip
+            headers={"User-Agent": f"drawbridge/{__version__}", **headers},
+        )
 
     async def aclose(self) -> None:
         """Close what is open."""

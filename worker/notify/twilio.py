@@ -6,7 +6,7 @@ taken after all, by its number and its text.
 
 from datetime import UTC
 
-from aiohttp import BasicAuth
+from aiohttp import encode_basic_auth
 
 from control.clock import Clock
 from control.delivery_settings import NotifySection
@@ -31,7 +31,8 @@ class TwilioSms:
         self._path = f"/2010-04-01/Accounts/{sid}/Messages.json"
         named = "MessagingServiceSid" if sender.startswith(_SERVICE) else "From"
         self._from = {named: sender}
-        self._api = Provider("Twilio", section.twilio_url, clock, auth=BasicAuth(sid, token))
+        headers = {"Authorization": encode_basic_auth(sid, token)}
+        self._api = Provider("Twilio", section.twilio_url, clock, headers=headers)
 
     async def aclose(self) -> None:
         """Close what is open."""
