@@ -16,6 +16,7 @@ from service.callbacks import Callbacks
 from service.gate import Gate
 from service.health_pages import HealthPages
 from service.problems import Problem
+from service.statuspage.site import StatusSite
 from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
 from worker.jobs.kinds import Kinds
@@ -49,6 +50,10 @@ OPENAPI = web.AppKey("openapi", bytes)
 
 CLOSING = web.AppKey("closing", asyncio.Event)
 """Set when the service stops: event streams end and their clients go on elsewhere."""
+
+STATUS_SITE = web.AppKey("status_site", StatusSite)
+STATUS_URL = web.AppKey("status_url", str)
+"""Where the public finds the status page; empty: where each caller does."""
 
 REQUEST_ID = web.RequestKey("request_id", str)
 PROBLEM = web.RequestKey("problem", Problem)

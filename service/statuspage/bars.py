@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import date
 
+from control.status.states import Status
+from control.status.view import DayEntry
 from service.statuspage.palette import LOOKS, Look
-from service.statuspage.view import DayEntry, Status
 
 STEP, WIDTH, HEIGHT = 5.0, 3.6, 36.0
 """Of one day, in units of the picture."""

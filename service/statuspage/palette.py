@@ -6,7 +6,7 @@ picture is the same to who sees no colours.
 
 from dataclasses import dataclass
 
-from service.statuspage.view import Status
+from control.status.states import Severity, Status
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ LOOKS = {
     Status.UNKNOWN: Look("none", "Not known", "We cannot tell right now", 0.14),
 }
 SEVERITIES = {
-    "minor": Look("degraded", "Minor", "Minor incident", 0.0),
-    "major": Look("partial", "Major", "Major incident", 0.0),
-    "critical": Look("major", "Critical", "Critical incident", 0.0),
+    Severity.MINOR: Look("degraded", "Minor", "Minor incident", 0.0),
+    Severity.MAJOR: Look("partial", "Major", "Major incident", 0.0),
+    Severity.CRITICAL: Look("major", "Critical", "Critical incident", 0.0),
 }
 STAGES = {
     "investigating": "Investigating",

@@ -45,9 +45,7 @@ def clean(text: str) -> str:
 def rendered(text: str) -> Markup:
     """Markdown as HTML that is safe to put into a page."""
     html = _HEADING.sub(r"<\1h4>", _MARKDOWN.render(clean(text)))
-    safe = nh3.clean(
-        html, tags=_TAGS, attributes=_ATTRIBUTES, url_schemes=_SCHEMES, link_rel=_REL
-    )
+    safe = nh3.clean(html, tags=_TAGS, attributes=_ATTRIBUTES, url_schemes=_SCHEMES, link_rel=_REL)
     return Markup(safe.strip())  # noqa: S704 - made safe just now
 
 

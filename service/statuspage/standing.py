@@ -1,53 +1,54 @@
-"""How things stand as a whole: the words and the mark at the top of the page.
+"""How things stand as a whole: what is at the top of the page, in the badges and in the feeds.
 
 One rule: never green over a fire. The whole is at least as bad as the worst component, as the worst
-incident that is open, as the raised bridge, and as what is not known.
+incident that is open, as maintenance that is under way, and as what is not known.
 """
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
+from typing import Protocol
 
-from control.flags.document import Flag
-from service.statuspage.view import ComponentView, IncidentView, Status, StatusView, WindowView
+import msgspec
 
-_RANK = (
-    Status.OPERATIONAL,
-    Status.UNDER_MAINTENANCE,
-    Status.UNKNOWN,
-    Status.DEGRADED,
-    Status.PARTIAL_OUTAGE,
-    Status.MAJOR_OUTAGE,
-)
-OF_SEVERITY = {
-    "minor": Status.DEGRADED,
-    "major": Status.PARTIAL_OUTAGE,
-    "critical": Status.MAJOR_OUTAGE,
-}
-"""What an open incident makes of the whole, at least."""
+from control.status.states import Status, WindowStatus, worst
+from control.status.view import Bridge, ComponentView, IncidentView, StatusView, WindowView
+
+NEVER = datetime(2000, 1, 1, tzinfo=UTC)
+"""When nothing that is told had changed yet."""
 
 
 class Knowledge(Enum):
     """How much is known of the present."""
 
     FRESH = "the records were read a moment ago"
-    OLD = "the records cannot be read now; what they last said is told, with its time"
+    LOCAL = "the records cannot be read; this instance looks at the components itself"
+    OLD = "the records cannot be read; what they last said is told, with its time"
     NONE = "they were never read since this process began"
+
+
+class Board(Protocol):
+    """Where the newest view is."""
+
+    view: StatusView | None
+
+    @property
+    def stale(self) -> bool:
+        """Whether the records could not be read for a while."""
+        ...
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The present, as the page, the feeds and the badges tell it."""
+    """The present. ``as_of``: when the records were last read; ``None``: never."""
 
     overall: Status
     knowledge: Knowledge
-    as_of: datetime | None
-    """When the records were last read; ``None``: never."""
-    raised: Flag | None
-    """The maintenance flag, while the bridge is up."""
+    as_of: datetime | None = None
+    last_updated: datetime = NEVER
+    bridge: Bridge | None = None
     components: tuple[ComponentView, ...] = ()
     incidents: tuple[IncidentView, ...] = ()
-    """All that are known, newest first."""
     windows: tuple[WindowView, ...] = ()
 
     @property
@@ -56,68 +57,58 @@ class Standing:
         return tuple(each for each in self.incidents if each.resolved_at is None)
 
     @property
-    def running_windows(self) -> tuple[WindowView, ...]:
+    def running(self) -> tuple[WindowView, ...]:
         """Maintenance that was planned and is under way."""
-        return tuple(each for each in self.windows if each.status == "in_progress")
+        return self._windows(WindowStatus.IN_PROGRESS)
 
     @property
-    def planned_windows(self) -> tuple[WindowView, ...]:
+    def planned(self) -> tuple[WindowView, ...]:
         """Maintenance to come, the next one first."""
-        planned = (each for each in self.windows if each.status == "scheduled")
-        return tuple(sorted(planned, key=lambda each: each.scheduled_start))
+        return self._windows(WindowStatus.SCHEDULED)
+
+    def _windows(self, status: WindowStatus) -> tuple[WindowView, ...]:
+        return tuple(each for each in self.windows if each.status is status)
 
 
-def worst(*statuses: Status) -> Status:
-    """The one that customers should hear of first; operational where there is none."""
-    return max(statuses, key=_RANK.index, default=Status.OPERATIONAL)
-
-
-def stand(view: StatusView | None, *, fresh: bool, raised: Flag | None) -> Standing:
-    """The present, from what was last read and from the flag as this instance holds it.
-
-    ``fresh``: the records could be read a moment ago. Where not, no component counts as well.
-    """
+def stand(board: Board) -> Standing:
+    """The present as ``board`` knows it. Where it is out of touch no component counts as well."""
+    view = board.view
     if view is None:
-        return Standing(_whole(Status.UNKNOWN, raised), Knowledge.NONE, None, raised)
-    components = tuple(_shown(each, view, fresh=fresh, raised=raised) for each in view.components)
-    fires = [OF_SEVERITY[each.severity] for each in view.incidents if each.resolved_at is None]
-    running = [
-        Status.UNDER_MAINTENANCE for each in view.windows if each.status == "in_progress"
-    ]
-    known = [] if fresh and components else [Status.UNKNOWN]
-    overall = worst(*(each.status for each in components), *fires, *running, *known)
+        return Standing(Status.UNKNOWN, Knowledge.NONE)
+    knowledge = Knowledge.FRESH
+    if view.local:
+        knowledge = Knowledge.LOCAL
+    elif board.stale:
+        knowledge = Knowledge.OLD
+    components = view.components
+    if knowledge is Knowledge.OLD:
+        components = tuple(_doubted(each) for each in components)
     return Standing(
-        _whole(overall, raised),
-        Knowledge.FRESH if fresh else Knowledge.OLD,
+        _overall(view, components, knowledge),
+        knowledge,
         view.as_of,
-        raised,
+        view.last_updated,
+        view.bridge,
         components,
         view.incidents,
         view.windows,
     )
 
 
-def _whole(overall: Status, raised: Flag | None) -> Status:
-    """The raised bridge is the news, but for an outage that an incident or a check tells of."""
-    if raised is None or overall in (Status.PARTIAL_OUTAGE, Status.MAJOR_OUTAGE):
-        return overall
-    return Status.UNDER_MAINTENANCE
+def _overall(
+    view: StatusView, components: tuple[ComponentView, ...], knowledge: Knowledge
+) -> Status:
+    found = [view.overall, *(each.status for each in components)]
+    found += [each.severity.impact for each in view.open_incidents]
+    if view.bridge is not None or view.windows_of(WindowStatus.IN_PROGRESS):
+        found.append(Status.UNDER_MAINTENANCE)
+    if knowledge is Knowledge.OLD or not components:
+        found.append(Status.UNKNOWN)
+    return worst(found)
 
 
-def _shown(
-    component: ComponentView, view: StatusView, *, fresh: bool, raised: Flag | None
-) -> ComponentView:
-    """Maintenance outranks what checks say, not what incidents say; old news is no news."""
-    impacts = [
-        impact
-        for incident in view.incidents
-        if incident.resolved_at is None
-        for affected, _, impact in incident.components
-        if affected == component.id
-    ]
-    status = component.status
-    if raised is not None:
-        status = worst(Status.UNDER_MAINTENANCE, *impacts)
-    elif not fresh:
-        status = worst(Status.UNKNOWN, *impacts)
-    return component if status is component.status else replace(component, status=status)
+def _doubted(component: ComponentView) -> ComponentView:
+    """That it was well is old news; that it was not may well be so still."""
+    if component.status is Status.OPERATIONAL:
+        return msgspec.structs.replace(component, status=Status.UNKNOWN)
+    return component
