@@ -31,6 +31,7 @@ from control.settings import (
     whole,
     words,
 )
+from control.status_settings import StatusSection
 
 PREFIX = "DRAWBRIDGE_"
 
@@ -324,6 +325,7 @@ class Config:
     control: ControlSection = field(default_factory=ControlSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     health: HealthSection = field(default_factory=HealthSection)
+    status: StatusSection = field(default_factory=StatusSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)
     sources: Mapping[str, str] = field(default_factory=dict)
