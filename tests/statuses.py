@@ -31,8 +31,9 @@ NAMES = (
 class FakeBoard:
     """A board that shows what it is given."""
 
-    view: StatusView | None
+    view: StatusView
     stale: bool = False
+    known: bool = True
 
 
 def day(on: date, status: Status = Status.OPERATIONAL, **seconds: float) -> DayEntry:

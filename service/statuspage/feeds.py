@@ -13,7 +13,7 @@ from service.statuspage import told
 from service.statuspage.pages import Site
 from service.statuspage.palette import SEVERITIES, STAGES
 from service.statuspage.prose import clean, rendered
-from service.statuspage.standing import NEVER, Standing
+from service.statuspage.standing import Standing
 from service.statuspage.templates import utc
 
 RSS = "application/rss+xml; charset=utf-8"
@@ -25,7 +25,7 @@ _MOST = 100
 class _Dated:
     """A feed without items is dated by what it tells of, not by when it was asked for."""
 
-    empty_since = NEVER
+    empty_since: datetime
     items: list[Any]
 
     def latest_post_date(self) -> datetime:

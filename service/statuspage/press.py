@@ -98,7 +98,7 @@ class _Kept:
 
     printed: Printed
     edition: tuple[Any, ...]
-    view: StatusView | None
+    view: StatusView
     at: float
 
 
@@ -122,7 +122,7 @@ class Press:
         kept = self._kept.get(key)
         if kept is not None and kept.edition == edition:
             age_s = at - kept.at
-            if age_s < _SOON_S or (age_s < AGAIN_S and kept.view is view):
+            if age_s < _SOON_S or (age_s < AGAIN_S and _same(kept.view, view)):
                 return kept.printed
         made = make(standing, self._clock.now())
         if kept is not None and kept.printed.tag == made.tag:
@@ -132,6 +132,15 @@ class Press:
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return made
+
+
+def _same(before: StatusView, after: StatusView) -> bool:
+    """Whether all parts are the same objects; only ``as_of`` moves by itself."""
+    return (
+        before.components is after.components
+        and before.incidents is after.incidents
+        and before.windows is after.windows
+    )
 
 
 def _edition(standing: Standing) -> tuple[Any, ...]:

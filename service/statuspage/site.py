@@ -1,4 +1,4 @@
-"""Everything that is published, by what it is: from memory, or from PostgreSQL where it is older."""
+"""Everything that is published: from memory, or from PostgreSQL where it is older."""
 
 import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
@@ -7,10 +7,10 @@ from http import HTTPStatus
 from typing import Protocol, TypeVar
 
 import msgspec
-from control.status.reader import INCIDENT_DAYS, MOST, WINDOW_DAYS, StatusReader
 
 from control.clock import Clock
 from control.errors import StoreUnavailable
+from control.status.reader import INCIDENT_DAYS, MOST, WINDOW_DAYS, StatusReader
 from control.status.view import IncidentView
 from service.statuspage import badges, pages, press, templates
 from service.statuspage.pages import Month, Site

@@ -5,7 +5,7 @@ incident that is open, as maintenance that is under way, and as what is not know
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
@@ -13,9 +13,6 @@ import msgspec
 
 from control.status.states import Status, WindowStatus, worst
 from control.status.view import Bridge, ComponentView, IncidentView, StatusView, WindowView
-
-NEVER = datetime(2000, 1, 1, tzinfo=UTC)
-"""When nothing that is told had changed yet."""
 
 
 class Knowledge(Enum):
@@ -30,26 +27,36 @@ class Knowledge(Enum):
 class Board(Protocol):
     """Where the newest view is."""
 
-    view: StatusView | None
+    @property
+    def view(self) -> StatusView:
+        """What is told now."""
+        ...
+
+    @property
+    def known(self) -> bool:
+        """Whether the records were ever read."""
+        ...
 
     @property
     def stale(self) -> bool:
-        """Whether the records could not be read for a while."""
+        """Whether they could not be read for a while."""
         ...
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The present. ``as_of``: when the records were last read; ``None``: never."""
+    """The present. ``as_of``: when the records were last read. ``local``: how components are is
+    what this instance sees itself."""
 
     overall: Status
     knowledge: Knowledge
-    as_of: datetime | None = None
-    last_updated: datetime = NEVER
-    bridge: Bridge | None = None
-    components: tuple[ComponentView, ...] = ()
-    incidents: tuple[IncidentView, ...] = ()
-    windows: tuple[WindowView, ...] = ()
+    as_of: datetime
+    last_updated: datetime
+    bridge: Bridge | None
+    local: bool
+    components: tuple[ComponentView, ...]
+    incidents: tuple[IncidentView, ...]
+    windows: tuple[WindowView, ...]
 
     @property
     def open_incidents(self) -> tuple[IncidentView, ...]:
@@ -73,15 +80,15 @@ class Standing:
 def stand(board: Board) -> Standing:
     """The present as ``board`` knows it. Where it is out of touch no component counts as well."""
     view = board.view
-    if view is None:
-        return Standing(Status.UNKNOWN, Knowledge.NONE)
     knowledge = Knowledge.FRESH
-    if view.local:
+    if not board.known:
+        knowledge = Knowledge.NONE
+    elif view.local:
         knowledge = Knowledge.LOCAL
     elif board.stale:
         knowledge = Knowledge.OLD
     components = view.components
-    if knowledge is Knowledge.OLD:
+    if not view.local and knowledge is not Knowledge.FRESH:
         components = tuple(_doubted(each) for each in components)
     return Standing(
         _overall(view, components, knowledge),
@@ -89,6 +96,7 @@ def stand(board: Board) -> Standing:
         view.as_of,
         view.last_updated,
         view.bridge,
+        view.local,
         components,
         view.incidents,
         view.windows,
@@ -102,7 +110,7 @@ def _overall(
     found += [each.severity.impact for each in view.open_incidents]
     if view.bridge is not None or view.windows_of(WindowStatus.IN_PROGRESS):
         found.append(Status.UNDER_MAINTENANCE)
-    if knowledge is Knowledge.OLD or not components:
+    if knowledge in (Knowledge.OLD, Knowledge.NONE) or not components:
         found.append(Status.UNKNOWN)
     return worst(found)
 
