@@ -11,7 +11,7 @@ from control import tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
-from control.flags.plane import open_plane
+from control.flags.plane import ControlPlane, open_plane
 from control.health import dependencies, external, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
@@ -24,6 +24,9 @@ from control.listener import AT_ONCE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
+from control.status.board import StatusBoard
+from control.status.components import configured
+from control.status.reader import StatusReader
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
@@ -31,6 +34,7 @@ from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.callbacks import Callbacks
 from service.health_pages import HealthPages
+from service.statuspage.site import StatusSite
 from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
 from worker.jobs.archive import Archive
@@ -123,6 +127,7 @@ async def build(
     app[appkeys.HEALTH] = engine
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
+    _status(life, app, config, database, plane, clock)
     app.on_response_prepare.append(middleware.add_headers)
     app.on_shutdown.append(_end_streams)
     routing.install(app, table)
@@ -143,6 +148,24 @@ async def build(
         )
     )
     return app
+
+
+def _status(
+    life: Lifespan,
+    app: web.Application,
+    config: Config,
+    database: Database,
+    plane: ControlPlane,
+    clock: Clock,
+) -> None:
+    """What the status page is made of."""
+    reader = StatusReader(database)
+    definitions = configured(config.status.components, config.health.external)
+    board = StatusBoard(reader, plane.replica, definitions, clock)
+    app[appkeys.STATUS] = board
+    app[appkeys.STATUS_SITE] = StatusSite(config.status_page.title, board, reader, clock)
+    app[appkeys.STATUS_URL] = config.status_page.url
+    life.supervise("status board", board.run())
 
 
 async def _entrance(

@@ -11,6 +11,7 @@ from control.health.engine import Engine
 from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
+from control.status.board import StatusBoard
 from service.bypass import Bypass
 from service.callbacks import Callbacks
 from service.gate import Gate
@@ -51,6 +52,7 @@ OPENAPI = web.AppKey("openapi", bytes)
 CLOSING = web.AppKey("closing", asyncio.Event)
 """Set when the service stops: event streams end and their clients go on elsewhere."""
 
+STATUS = web.AppKey("status", StatusBoard)
 STATUS_SITE = web.AppKey("status_site", StatusSite)
 STATUS_URL = web.AppKey("status_url", str)
 """Where the public finds the status page; empty: where each caller does."""

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 from control.status.states import Status, WindowStatus
 from control.status.view import IncidentView, WindowView
-from service.statuspage import prose, templates
+from service.statuspage import templates
 from service.statuspage.palette import LOOKS, SEVERITIES
 from service.statuspage.standing import Knowledge, Standing
 
@@ -142,7 +142,7 @@ def _sublines(standing: Standing) -> list[str]:
         lines.append("Everything that we watch works.")
     elif not lines and standing.components:
         lines.append("Our checks of all components pass.")
-    return [prose.clean(line) for line in lines]
+    return lines
 
 
 def _listed(names: list[str]) -> str:

@@ -96,16 +96,17 @@ def since(later: datetime, earlier: datetime) -> str:
 
 @cache
 def environment() -> Environment:
-    """Everything is escaped but what was made safe before."""
+    """Everything is cleaned and escaped but what was made safe before."""
     made = Environment(
         loader=PackageLoader("service.statuspage", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=lambda told: prose.clean(told) if type(told) is str else told,
     )
     made.filters |= {
-        "bars": bars.bars, "clean": prose.clean, "dates": dates, "iso": iso, "month": month,
+        "bars": bars.bars, "dates": dates, "iso": iso, "month": month,
         "month_name": month_name, "percent": percent, "picture": picture, "plain": prose.plain,
         "prose": prose.rendered, "rows": bars.rows, "shortened": prose.shortened, "since": since,
         "utc": utc,

@@ -7,7 +7,6 @@ from datetime import datetime
 import msgspec
 from ulid import ULID
 
-from control.status.states import IncidentStatus
 from control.status.view import IncidentView, Moved, WindowView
 
 
@@ -29,20 +28,12 @@ def uuid_of(ulid: str) -> uuid.UUID:
 
 
 def of_incident(incident: IncidentView) -> list[Said]:
-    """What was said of it, oldest first. Its description opens it, unless an update says that."""
-    said = [
+    """What was said of it, oldest first."""
+    return [
         Said(id=uuid_of(each.id), anchor=f"#u-{each.id}", status=each.status, text=each.message,
              at=each.at, affected=each.affected)
         for each in incident.updates
     ]  # fmt: skip
-    first = incident.updates[0] if incident.updates else None
-    if first is None or (first.at > incident.created_at and first.message != incident.description):
-        opening = Said(
-            id=uuid_of(incident.id), anchor="", status=IncidentStatus.INVESTIGATING,
-            text=incident.description or incident.title, at=incident.created_at,
-        )  # fmt: skip
-        said.insert(0, opening)
-    return said
 
 
 def of_window(window: WindowView) -> Iterator[Said]:
