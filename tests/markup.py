@@ -1,5 +1,6 @@
 """A strict look at HTML: what a page is made of, and that it is well made."""
 
+import html
 import re
 from html.parser import HTMLParser
 
@@ -51,5 +52,4 @@ class Page(HTMLParser):
 def words(text: str) -> str:
     """What of a page is read."""
     without = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", text, flags=re.DOTALL)
-    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", without))
-    return page.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'")
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", without)))
