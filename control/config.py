@@ -31,7 +31,7 @@ from control.settings import (
     whole,
     words,
 )
-from control.status_settings import StatusPageSection
+from control.status_settings import StatusPageSection, StatusSection
 
 PREFIX = "DRAWBRIDGE_"
 
@@ -299,9 +299,10 @@ class Config:
     notify: NotifySection = field(default_factory=NotifySection)
     archive: ArchiveSection = field(default_factory=ArchiveSection)
     control: ControlSection = field(default_factory=ControlSection)
-    status_page: StatusPageSection = field(default_factory=StatusPageSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     health: HealthSection = field(default_factory=HealthSection)
+    status: StatusSection = field(default_factory=StatusSection)
+    status_page: StatusPageSection = field(default_factory=StatusPageSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from control import tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
-from control.flags.plane import open_plane
+from control.flags.plane import ControlPlane, open_plane
 from control.health import dependencies, external, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
@@ -26,6 +26,9 @@ from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
 from control.rates.limiter import RateLimiter
+from control.status.board import StatusBoard
+from control.status.components import configured
+from control.status.reader import StatusReader
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
@@ -38,6 +41,7 @@ from service.bypass import Bypass
 from service.callbacks import Callbacks
 from service.clients import Clients
 from service.health_pages import HealthPages
+from service.statuspage.site import StatusSite
 from service.subscriptions import Subscriptions
 from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
@@ -116,7 +120,7 @@ async def build(
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
     app[appkeys.ARCHIVE] = Archive(database)
-    await _telling(app, life, config, redis=commands, database=database, clock=clock)
+    await _public(app, life, config, redis=commands, database=database, plane=plane, clock=clock)
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
@@ -153,16 +157,18 @@ async def build(
     return app
 
 
-async def _telling(
+async def _public(
     app: web.Application,
     life: Lifespan,
     config: Config,
     *,
     redis: Redis,
     database: Database,
+    plane: ControlPlane,
     clock: Clock,
 ) -> None:
-    """What may be told to whom: callbacks of jobs, subscribers of the status page."""
+    """What is told to others: by the status page, by messages to its subscribers, by callbacks."""
+    _status(life, app, config, database, plane=plane, clock=clock)
     app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
     vault = Vault(config.notify.secrets)
     app[appkeys.CLIENTS] = Clients(config.service.proxies)
@@ -171,6 +177,25 @@ async def _telling(
         config, vault, Tokens(vault, clock), roster, limiter=RateLimiter(redis, clock),
         destinations=app[appkeys.CALLBACKS], ring=Bell(redis).ring,
     )  # fmt: skip
+
+
+def _status(
+    life: Lifespan,
+    app: web.Application,
+    config: Config,
+    database: Database,
+    *,
+    plane: ControlPlane,
+    clock: Clock,
+) -> None:
+    """What the status page is made of."""
+    reader = StatusReader(database)
+    definitions = configured(config.status.components, config.health.external)
+    board = StatusBoard(reader, plane.replica, definitions, clock)
+    app[appkeys.STATUS] = board
+    app[appkeys.STATUS_SITE] = StatusSite(config.status_page.title, board, reader, clock)
+    app[appkeys.STATUS_URL] = config.status_page.url
+    life.supervise("status board", board.run())
 
 
 async def _entrance(

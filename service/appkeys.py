@@ -11,6 +11,7 @@ from control.health.engine import Engine
 from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
+from control.status.board import StatusBoard
 from control.subscribers.roster import Roster
 from service.bypass import Bypass
 from service.callbacks import Callbacks
@@ -18,6 +19,7 @@ from service.clients import Clients
 from service.gate import Gate
 from service.health_pages import HealthPages
 from service.problems import Problem
+from service.statuspage.site import StatusSite
 from service.subscriptions import Subscriptions
 from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
@@ -55,6 +57,11 @@ OPENAPI = web.AppKey("openapi", bytes)
 
 CLOSING = web.AppKey("closing", asyncio.Event)
 """Set when the service stops: event streams end and their clients go on elsewhere."""
+
+STATUS = web.AppKey("status", StatusBoard)
+STATUS_SITE = web.AppKey("status_site", StatusSite)
+STATUS_URL = web.AppKey("status_url", str)
+"""Where the public finds the status page; empty: where each caller does."""
 
 REQUEST_ID = web.RequestKey("request_id", str)
 PROBLEM = web.RequestKey("problem", Problem)

@@ -28,6 +28,10 @@ VARIABLES = {
     "name": "not-found",
     "subscription_token": "",
     "subscriber_id": "",
+    "incident": "01M8F000000000000000000000",
+    "window": "01M8F000000000000000000000",
+    "month": "2026-11",
+    "component": "api",
 }
 """Of paths; a submission sets ``run_id``."""
 

@@ -98,6 +98,8 @@ class IncidentView(msgspec.Struct, frozen=True, kw_only=True):
     automatic: bool
     components: tuple[Affected, ...]
     updates: tuple[UpdateView, ...]
+    draft: bool = False
+    """Not published yet. No view has such a one; administrators see it elsewhere."""
 
     def overdue(self, now: datetime) -> bool:
         """Whether the next update was promised for a time that has passed."""
