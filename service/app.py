@@ -194,6 +194,7 @@ def _status(
     board = StatusBoard(reader, plane.replica, definitions, clock)
     app[appkeys.STATUS] = board
     app[appkeys.STATUS_SITE] = StatusSite(config.status_page.title, board, reader, clock)
+    app[appkeys.STATUS_TITLE] = config.status_page.title
     app[appkeys.STATUS_URL] = config.status_page.url
     life.supervise("status board", board.run())
 

@@ -44,6 +44,9 @@ PROBES = web.AppKey("probes", Probes)
 HEALTH_PAGES = web.AppKey("health_pages", HealthPages)
 CLOCK = web.AppKey[Clock]("clock", object)  # type: ignore[arg-type]
 CLIENTS = web.AppKey("clients", Clients)
+STATUS_TITLE = web.AppKey("status_title", str)
+"""Whose status page it is."""
+
 ROSTER = web.AppKey("roster", Roster)
 SUBSCRIPTIONS = web.AppKey("subscriptions", Subscriptions)
 KEYRING = web.AppKey("keyring", Keyring)

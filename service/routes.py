@@ -15,11 +15,11 @@ from control.health.report import CheckReport
 from control.metrics.registry import OPENMETRICS, TEXT, Metrics
 from service import health_bodies as b
 from service import problems as p
-from service import status_routes
+from service import status_routes, subscription_routes
 from service.auth import Access
 from service.bypass import MAX_TTL_S
 from service.changes import Changed, Waiting
-from service.handlers import app_status, control, docs, health, kinds, optimize, subscriptions
+from service.handlers import app_status, control, docs, health, kinds, optimize
 from service.handlers.jobs import (
     ArchiveQuery,
     EventsQuery,
@@ -126,7 +126,7 @@ def table(probes: Probes, metrics: Metrics, app_status_base: str) -> tuple[Route
         *status_routes.public(),
         *_health(probes),
         *_metrics(metrics),
-        *_subscriptions(),
+        *subscription_routes.all_of_them(),
         *_documentation(),
     )
 
@@ -321,40 +321,6 @@ _SYSTEM_PAGES: tuple[tuple[str, Page, Any, str], ...] = (
 
 def _both(body: Any) -> dict[int, Answer]:
     return {200: Answer("Well", {JSON: body}), 503: Answer("Not well", {JSON: body})}
-
-
-_SUBSCRIBE = (
-    "The owner of the address is asked to confirm; until then nothing is sent. The answer is the "
-    "same whether the address is known or not. A webhook gets events as Standard Webhooks has "
-    "them, signed with a `secret` that the answer shows once."
-)
-_ENDED = MappingProxyType({204: Answer("It has ended, and its address is forgotten")})
-
-
-def _subscriptions() -> tuple[Route, ...]:
-    s, tag, anyone, admin = subscriptions, "Subscriptions", Access.PUBLIC, Access.ADMINISTRATOR
-    root, one = "/api/status/subscriptions", "/api/status/subscriptions/{subscription_token}"
-    unread = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.UNAVAILABLE)
-    unknown = (p.NOT_FOUND, p.UNAVAILABLE)
-    return (
-        Route("POST", root, s.subscribe, anyone, tag, "Ask to be told of incidents and maintenance",
-              ok(s.SubscriptionAsked, "Taken; its owner has to confirm it", status=202), _SUBSCRIBE,
-              body={JSON: s.SubscriptionRequest}, refusals=(*unread, p.TOO_OFTEN)),
-        Route("POST", one + "/confirm", s.confirm, anyone, tag, "Confirm a subscription",
-              ok(s.Subscription), "With the token of a message that asked for it.",
-              refusals=unknown),
-        Route("GET", one, s.read, anyone, tag, "A subscription", ok(s.Subscription),
-              refusals=unknown),
-        Route("PATCH", one, s.change, anyone, tag, "Change what a subscription is about",
-              ok(s.Subscription), "One that ended, or is in quarantine, goes on.",
-              body={JSON: s.SubscriptionChange}, refusals=(*unread, p.NOT_FOUND)),
-        Route("DELETE", one, s.end, anyone, tag, "End a subscription", _ENDED, refusals=unknown),
-        Route("GET", "/api/status/subscribers", s.listing, admin, tag, "Who subscribes",
-              ok(s.SubscriberList), "Newest first; of addresses only what tells them apart.",
-              s.SubscribersQuery, refusals=(p.FORBIDDEN, p.INVALID)),
-        Route("DELETE", "/api/status/subscribers/{subscriber_id}", s.remove, admin, tag,
-              "Remove a subscriber", _ENDED, refusals=(p.FORBIDDEN, p.NOT_FOUND)),
-    )  # fmt: skip
 
 
 def _documentation() -> tuple[Route, ...]:

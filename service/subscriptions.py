@@ -119,6 +119,10 @@ class Subscriptions:
         """End the subscription of a token; one that has ended stays so. Raises BadToken."""
         await self._roster.remove(self._named(token, "manage"))
 
+    def check(self, token: str) -> None:
+        """Raises :class:`BadToken` for a token that cannot manage a subscription."""
+        self._named(token, "manage")
+
     def addresses(self, subscriber: Subscriber) -> Addresses:
         """Where a subscription is managed."""
         since = subscriber.confirmed_at or subscriber.created_at

@@ -176,6 +176,10 @@ class Roster:
         """Let ``request`` become the one of its address, or change the one that there is."""
         channel = Channel(request["channel"])
         address, secret = self._opened(request)
+        index = self._vault.index(channel, channel.identity(address))
+        await connection.execute(
+            self._queries["one_at_a_time"], int.from_bytes(index[:8], signed=True)
+        )
         known = await connection.fetchrow(
             self._queries["same_address"], channel.value, self._indices(channel, address)
         )

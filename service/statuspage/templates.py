@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from importlib import resources
@@ -29,16 +30,20 @@ def _inline(name: str) -> Markup:
 
 STYLE = _inline("status.css")
 SCRIPT = _inline("refresh.js")
+FORM_STYLE = _inline("form.css")
+"""Of pages that ask something."""
 
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def policy(frame_ancestors: str = "'none'") -> str:
-    """The Content-Security-Policy of a page: our one style and our one script, by their hashes."""
+def policy(frame_ancestors: str = "'none'", styles: Sequence[str] = ()) -> str:
+    """The Content-Security-Policy of a page: our style, ``styles`` beside it, and our one script,
+    by their hashes."""
+    allowed = " ".join(map(_hash, (STYLE, *styles)))
     return "; ".join((
-        "default-src 'none'", f"style-src {_hash(STYLE)}", f"script-src {_hash(SCRIPT)}",
+        "default-src 'none'", f"style-src {allowed}", f"script-src {_hash(SCRIPT)}",
         "connect-src 'self'", "img-src data:", "base-uri 'none'", "form-action 'self'",
         f"frame-ancestors {frame_ancestors}",
     ))  # fmt: skip
@@ -114,6 +119,7 @@ def environment() -> Environment:
     made.globals |= {
         "looks": MappingProxyType(LOOKS), "severities": MappingProxyType(SEVERITIES),
         "stages": MappingProxyType(STAGES), "style": STYLE, "script": SCRIPT,
+        "form_style": FORM_STYLE,
     }  # fmt: skip
     return made
 

@@ -9,6 +9,10 @@ SELECT * FROM drawbridge.subscribers WHERE id = $1;
 -- name: lock
 SELECT * FROM drawbridge.subscribers WHERE id = $1 FOR UPDATE;
 
+-- name: one_at_a_time
+-- Two requests for one address are confirmed one after the other.
+SELECT pg_advisory_xact_lock($1);
+
 -- name: same_address
 -- The one that is not a mere request; its index may come from an older secret.
 SELECT * FROM drawbridge.subscribers
