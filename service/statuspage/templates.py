@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import cache
 from importlib import resources
@@ -35,10 +36,12 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def policy(frame_ancestors: str = "'none'") -> str:
-    """The Content-Security-Policy of a page: our one style and our one script, by their hashes."""
+def policy(frame_ancestors: str = "'none'", styles: Iterable[str] = ()) -> str:
+    """The Content-Security-Policy of a page: our style and our script by their hashes, and
+    ``styles`` that a page has beside them."""
+    hashes = " ".join(map(_hash, (STYLE, *styles)))
     return "; ".join((
-        "default-src 'none'", f"style-src {_hash(STYLE)}", f"script-src {_hash(SCRIPT)}",
+        "default-src 'none'", f"style-src {hashes}", f"script-src {_hash(SCRIPT)}",
         "connect-src 'self'", "img-src data:", "base-uri 'none'", "form-action 'self'",
         f"frame-ancestors {frame_ancestors}",
     ))  # fmt: skip
