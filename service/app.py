@@ -24,6 +24,7 @@ from control.listener import AT_ONCE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
+from control.status.page import open_page
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
@@ -121,11 +122,12 @@ async def build(
     app[appkeys.GATE] = bridge
     app[appkeys.BYPASS] = bypass
     app[appkeys.HEALTH] = engine
+    app[appkeys.STATUS] = open_page(
+        life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock
+    )
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
-    app.on_response_prepare.append(middleware.add_headers)
-    app.on_shutdown.append(_end_streams)
-    routing.install(app, table)
+    _install(app, table)
 
     for name, work in (
         ("subscriber", subscriber.run()),
@@ -143,6 +145,12 @@ async def build(
         )
     )
     return app
+
+
+def _install(app: web.Application, table: tuple[routing.Route, ...]) -> None:
+    app.on_response_prepare.append(middleware.add_headers)
+    app.on_shutdown.append(_end_streams)
+    routing.install(app, table)
 
 
 async def _entrance(

@@ -11,6 +11,7 @@ from control.health.engine import Engine
 from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
+from control.status.page import StatusPage
 from service.bypass import Bypass
 from service.callbacks import Callbacks
 from service.gate import Gate
@@ -35,6 +36,7 @@ PLANE = web.AppKey("plane", ControlPlane)
 GATE = web.AppKey("gate", Gate)
 BYPASS = web.AppKey("bypass", Bypass)
 HEALTH = web.AppKey("health", Engine)
+STATUS = web.AppKey("status", StatusPage)
 PROBES = web.AppKey("probes", Probes)
 HEALTH_PAGES = web.AppKey("health_pages", HealthPages)
 CLOCK = web.AppKey[Clock]("clock", object)  # type: ignore[arg-type]
