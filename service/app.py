@@ -11,7 +11,7 @@ from control import tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
-from control.flags.plane import ControlPlane, open_plane
+from control.flags.plane import open_plane
 from control.health import dependencies, external, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
@@ -24,9 +24,7 @@ from control.listener import AT_ONCE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
-from control.status.board import StatusBoard
-from control.status.components import configured
-from control.status.reader import StatusReader
+from control.status.page import open_page
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
@@ -125,12 +123,12 @@ async def build(
     app[appkeys.GATE] = bridge
     app[appkeys.BYPASS] = bypass
     app[appkeys.HEALTH] = engine
+    app[appkeys.STATUS] = open_page(
+        life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock
+    )
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
-    _status(life, app, config, database, plane, clock)
-    app.on_response_prepare.append(middleware.add_headers)
-    app.on_shutdown.append(_end_streams)
-    routing.install(app, table)
+    _install(app, table, config, clock)
 
     for name, work in (
         ("subscriber", subscriber.run()),
@@ -150,22 +148,15 @@ async def build(
     return app
 
 
-def _status(
-    life: Lifespan,
-    app: web.Application,
-    config: Config,
-    database: Database,
-    plane: ControlPlane,
-    clock: Clock,
+def _install(
+    app: web.Application, table: tuple[routing.Route, ...], config: Config, clock: Clock
 ) -> None:
-    """What the status page is made of."""
-    reader = StatusReader(database)
-    definitions = configured(config.status.components, config.health.external)
-    board = StatusBoard(reader, plane.replica, definitions, clock)
-    app[appkeys.STATUS] = board
-    app[appkeys.STATUS_SITE] = StatusSite(config.status_page.title, board, reader, clock)
-    app[appkeys.STATUS_URL] = config.status_page.url
-    life.supervise("status board", board.run())
+    page, told = config.status_page, app[appkeys.STATUS]
+    app[appkeys.STATUS_SITE] = StatusSite(page.title, told.board, told.reader, clock)
+    app[appkeys.STATUS_URL] = page.url
+    app.on_response_prepare.append(middleware.add_headers)
+    app.on_shutdown.append(_end_streams)
+    routing.install(app, table)
 
 
 async def _entrance(

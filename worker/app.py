@@ -15,7 +15,7 @@ from control.errors import StoreUnavailable
 from control.flags.plane import open_plane
 from control.flags.presence import Presence
 from control.flags.replica import Replica
-from control.health import dependencies, liveness
+from control.health import dependencies, external, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
 from control.health.networks import ProbeNetworks
@@ -25,6 +25,7 @@ from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
+from control.status.page import open_page
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
@@ -67,6 +68,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                 *await life.enter(dependencies.checks(config)),
                 *instance_checks.of_process(watchdog),
                 instance_checks.of_control_plane(replica),
+                *await life.enter(external.checks(config, worker, clock=clock)),
             ),
             clock=clock,
         )
@@ -111,6 +113,9 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             database=database, clock=clock, replica=replica,
         )  # fmt: skip
         probes.control_stale = lambda: replica.stale
+        open_page(
+            life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock
+        )
         drain = Drain(
             executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,

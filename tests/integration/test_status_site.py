@@ -57,7 +57,7 @@ async def api(
     async with database.acquire() as connection:
         await declare(connection, configured("", ()), SystemClock().now())
     async with served(config, admin_token="the-admin-token") as running:
-        await wait_until(lambda: running.app[STATUS].known)
+        await wait_until(lambda: running.app[STATUS].board.known)
         yield running
 
 
@@ -74,7 +74,7 @@ async def get(api: Served, path: str, **headers: str) -> tuple[aiohttp.ClientRes
 
 async def shown(api: Served) -> None:
     """The board has read what was written a moment ago."""
-    await api.app[STATUS].refresh()
+    await api.app[STATUS].board.refresh()
 
 
 async def opened(api: Served, incidents: Incidents, **changes: Any) -> IncidentView:
@@ -189,7 +189,7 @@ async def test_old_incidents_are_read_from_the_records(
         )  # fmt: skip
         await connection.execute("UPDATE drawbridge.status_state SET told = told + 1")
     await shown(api)
-    assert api.app[STATUS].view.incident(made.id) is None
+    assert api.app[STATUS].board.view.incident(made.id) is None
     response, text = await get(api, f"/status/incidents/{made.id}")
     assert response.status == 200
     assert "Long ago" in text
