@@ -12,7 +12,7 @@ from control import tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
-from control.flags.plane import ControlPlane, open_plane
+from control.flags.plane import open_plane
 from control.health import dependencies, external, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
@@ -26,14 +26,13 @@ from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
 from control.rates.limiter import RateLimiter
-from control.status.board import StatusBoard
-from control.status.components import configured
-from control.status.reader import StatusReader
+from control.status.page import open_page
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
 from control.subscribers.bell import Bell
 from control.subscribers.roster import Roster
+from control.subscribers.telling import tell_subscribers
 from control.subscribers.tokens import Tokens
 from control.subscribers.vault import Vault
 from service import appkeys, auth, gate, middleware, openapi, routes, routing
@@ -120,7 +119,7 @@ async def build(
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
     app[appkeys.ARCHIVE] = Archive(database)
-    await _public(app, life, config, redis=commands, database=database, plane=plane, clock=clock)
+    await _telling(app, life, config, redis=commands, database=database, clock=clock)
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
@@ -133,11 +132,13 @@ async def build(
     app[appkeys.GATE] = bridge
     app[appkeys.BYPASS] = bypass
     app[appkeys.HEALTH] = engine
+    app[appkeys.STATUS] = open_page(
+        life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock,
+        announces=(tell_subscribers,), announced=Bell(commands).ring,
+    )  # fmt: skip
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
-    app.on_response_prepare.append(middleware.add_headers)
-    app.on_shutdown.append(_end_streams)
-    routing.install(app, table)
+    _install(app, table, config, clock)
 
     for name, work in (
         ("subscriber", subscriber.run()),
@@ -157,18 +158,16 @@ async def build(
     return app
 
 
-async def _public(
+async def _telling(
     app: web.Application,
     life: Lifespan,
     config: Config,
     *,
     redis: Redis,
     database: Database,
-    plane: ControlPlane,
     clock: Clock,
 ) -> None:
-    """What is told to others: by the status page, by messages to its subscribers, by callbacks."""
-    _status(life, app, config, database, plane=plane, clock=clock)
+    """Who may be told what: callbacks of jobs, subscribers of the status page."""
     app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
     vault = Vault(config.notify.secrets)
     app[appkeys.CLIENTS] = Clients(config.service.proxies)
@@ -179,24 +178,16 @@ async def _public(
     )  # fmt: skip
 
 
-def _status(
-    life: Lifespan,
-    app: web.Application,
-    config: Config,
-    database: Database,
-    *,
-    plane: ControlPlane,
-    clock: Clock,
+def _install(
+    app: web.Application, table: tuple[routing.Route, ...], config: Config, clock: Clock
 ) -> None:
-    """What the status page is made of."""
-    reader = StatusReader(database)
-    definitions = configured(config.status.components, config.health.external)
-    board = StatusBoard(reader, plane.replica, definitions, clock)
-    app[appkeys.STATUS] = board
-    app[appkeys.STATUS_SITE] = StatusSite(config.status_page.title, board, reader, clock)
-    app[appkeys.STATUS_TITLE] = config.status_page.title
-    app[appkeys.STATUS_URL] = config.status_page.url
-    life.supervise("status board", board.run())
+    page, told = config.status_page, app[appkeys.STATUS]
+    app[appkeys.STATUS_SITE] = StatusSite(page.title, told.board, told.reader, clock)
+    app[appkeys.STATUS_TITLE] = page.title
+    app[appkeys.STATUS_URL] = page.url
+    app.on_response_prepare.append(middleware.add_headers)
+    app.on_shutdown.append(_end_streams)
+    routing.install(app, table)
 
 
 async def _entrance(

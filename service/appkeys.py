@@ -11,7 +11,7 @@ from control.health.engine import Engine
 from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
 from control.principals import Keyring, Principal
-from control.status.board import StatusBoard
+from control.status.page import StatusPage
 from control.subscribers.roster import Roster
 from service.bypass import Bypass
 from service.callbacks import Callbacks
@@ -40,6 +40,11 @@ PLANE = web.AppKey("plane", ControlPlane)
 GATE = web.AppKey("gate", Gate)
 BYPASS = web.AppKey("bypass", Bypass)
 HEALTH = web.AppKey("health", Engine)
+STATUS = web.AppKey("status", StatusPage)
+STATUS_SITE = web.AppKey("status_site", StatusSite)
+STATUS_URL = web.AppKey("status_url", str)
+"""Where the public finds the status page; empty: where each caller does."""
+
 PROBES = web.AppKey("probes", Probes)
 HEALTH_PAGES = web.AppKey("health_pages", HealthPages)
 CLOCK = web.AppKey[Clock]("clock", object)  # type: ignore[arg-type]
@@ -60,11 +65,6 @@ OPENAPI = web.AppKey("openapi", bytes)
 
 CLOSING = web.AppKey("closing", asyncio.Event)
 """Set when the service stops: event streams end and their clients go on elsewhere."""
-
-STATUS = web.AppKey("status", StatusBoard)
-STATUS_SITE = web.AppKey("status_site", StatusSite)
-STATUS_URL = web.AppKey("status_url", str)
-"""Where the public finds the status page; empty: where each caller does."""
 
 REQUEST_ID = web.RequestKey("request_id", str)
 PROBLEM = web.RequestKey("problem", Problem)

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
 from control.flags.errors import CommandTimedOut, NobodyListens
+from control.status.errors import Illegal, Unknown
 from control.subscribers.tokens import BadToken
 from worker.jobs.errors import (
     JobFinished,
@@ -107,6 +108,12 @@ FINISHED = ProblemType(
     409,
     "The job is finished already",
     "A job that completed, failed or was cancelled (`job_status`) cannot be cancelled.",
+)
+ILLEGAL = ProblemType(
+    "illegal-change",
+    409,
+    "This cannot be done to it as it stands",
+    "`current` says how the incident, window or component stands.",
 )
 NOT_CONFIGURED = ProblemType(
     "not-configured",
@@ -220,7 +227,8 @@ TYPES: Mapping[str, ProblemType] = MappingProxyType({
     each.name: each
     for each in (
         MALFORMED, UNAUTHORISED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,
-        NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, NOT_CONFIGURED,
+        NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, ILLEGAL,
+        NOT_CONFIGURED,
         VERSION_MISMATCH, TOO_LARGE,
         UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, TOO_OFTEN, INTERNAL, UNAVAILABLE, BRIDGE_UP,
         CONTROL_STATE_STALE, NOBODY_LISTENS, COMMAND_TIMEOUT, ACKNOWLEDGEMENT_TIMEOUT, OTHER,
@@ -338,6 +346,14 @@ def _bad_token(error: BadToken) -> Problem:
     return Problem(NOT_FOUND, f"There is no such subscription: {error}.")
 
 
+def _unknown(error: Unknown) -> Problem:
+    return Problem(NOT_FOUND, str(error))
+
+
+def _illegal(error: Illegal) -> Problem:
+    return Problem(ILLEGAL, str(error), {"current": error.status})
+
+
 def _payload_broke(_error: web.RequestPayloadError) -> Problem:
     return Problem(MALFORMED, "The body ended before it was complete.")
 
@@ -369,6 +385,8 @@ _DOMAIN: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (JobNotFailed, _job_not_failed),
     (UniqueKeyTaken, _unique_key_taken),
     (BadToken, _bad_token),
+    (Unknown, _unknown),
+    (Illegal, _illegal),
     (web.RequestPayloadError, _payload_broke),
     (web.HTTPException, _http),
 )

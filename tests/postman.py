@@ -32,6 +32,7 @@ VARIABLES = {
     "window": "01M8F000000000000000000000",
     "month": "2026-11",
     "component": "api",
+    "series": "01M8F000000000000000000000",
 }
 """Of paths; a submission sets ``run_id``."""
 

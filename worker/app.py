@@ -16,7 +16,7 @@ from control.errors import StoreUnavailable
 from control.flags.plane import open_plane
 from control.flags.presence import Presence
 from control.flags.replica import Replica
-from control.health import dependencies, liveness
+from control.health import dependencies, external, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
 from control.health.networks import ProbeNetworks
@@ -26,9 +26,12 @@ from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
+from control.status.page import open_page
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
+from control.subscribers.bell import Bell
+from control.subscribers.telling import tell_subscribers
 from control.webhooks.destinations import Destinations
 from control.webhooks.sender import Sender
 from control.webhooks.signature import Signer
@@ -70,6 +73,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                 *await life.enter(dependencies.checks(config)),
                 *instance_checks.of_process(watchdog),
                 instance_checks.of_control_plane(replica),
+                *await life.enter(external.checks(config, worker, clock=clock)),
             ),
             clock=clock,
         )
@@ -114,6 +118,10 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             database=database, clock=clock, replica=replica,
         )  # fmt: skip
         probes.control_stale = lambda: replica.stale
+        open_page(
+            life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock,
+            announces=(tell_subscribers,), announced=Bell(commands).ring,
+        )  # fmt: skip
         drain = Drain(
             executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
@@ -128,16 +136,25 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
         )
         await scheduler.listen(subscriber)
-        relay = await wiring.relay(
-            config, database, own[Courier], jobs=jobs, subscriber=subscriber, clock=clock
-        )
         heartbeat = life.supervise("heartbeat", lease.beat())
         for name, work in (
             ("subscriber", subscriber.run()),
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
-            ("relay", relay.run()),
+            (
+                "relay",
+                (
+                    await wiring.relay(
+                        config,
+                        database,
+                        own[Courier],
+                        jobs=jobs,
+                        subscriber=subscriber,
+                        clock=clock,
+                    )
+                ).run(),
+            ),
             (
                 "periodic runs",
                 PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),

@@ -59,8 +59,8 @@ class StatusBoard:
         self._made_of: tuple[object, ...] = ()
         self._good_until = now
         self._view: StatusView | None = None
-        self.away = False
-        """Whether PostgreSQL did not answer when it was asked last."""
+        self.lost: Callable[[], None] = lambda: None
+        """Called when PostgreSQL did not answer."""
         replica.on_change(lambda _before, _after: self._announce())
 
     @property
@@ -110,18 +110,13 @@ class StatusBoard:
         """Read what has changed; the view then. Raises :class:`StoreUnavailable`."""
         async with self._reading:
             asked_at, now = self._clock.monotonic(), self._clock.now()
-            try:
-                found = await self._reader.revision()
-                before, changed = self._revision, False
-                if found.checks != before.checks:
-                    self._checks, changed = await self._reader.checks(now), True
-                if found.told != before.told:
-                    self._told, changed = await self._reader.told(now), True
-            except StoreUnavailable:
-                self.away = True
-                raise
-            self._revision = found
-            self._proved_at, self._as_of, self.away = asked_at, now, False
+            found = await self._reader.revision()
+            before, changed = self._revision, False
+            if found.checks != before.checks:
+                self._checks, changed = await self._reader.checks(now), True
+            if found.told != before.told:
+                self._told, changed = await self._reader.told(now), True
+            self._revision, self._proved_at, self._as_of = found, asked_at, now
         if changed:
             self._announce()
         return self.view
@@ -134,6 +129,7 @@ class StatusBoard:
                 await self.refresh()
                 told = ""
             except StoreUnavailable as error:
+                self.lost()
                 if str(error) != told:
                     told = str(error)
                     self._log.warning("the status page is not read anew", reason=error.reason)

@@ -13,12 +13,13 @@ import msgspec
 from control import status_settings
 from control.errors import ConfigError, InvalidInput
 from control.health.check import Snapshot, State
+from control.health.dependencies import DATABASE, NEO4J, REDIS
+from control.health.instance import FILES
 from control.status.states import Status, worst
 
 SERVICE, WORKER = "fleet:service", "fleet:worker"
 """Stand among the checks for: an instance of that kind is live."""
 
-FILES, DATABASE, REDIS, NEO4J = "files", "database", "redis", "neo4j"
 MAX_NAME, MAX_DESCRIPTION, MAX_CHECKS = 100, 1000, 20
 
 _CHECK = re.compile(r"([a-z][a-z0-9_:.-]{0,99})(?:@([a-z_]+))?")

@@ -17,6 +17,7 @@ async def sync(connection: Connection, at: datetime) -> bool:
     What began before is dated back, as far as its lane was silent until then.
     """
     queries = sql.queries("status_checks")
+    await connection.execute(queries["hold"])
     wanted = await _wanted(connection)
     changed = False
     for row in await connection.fetch(queries["lasting"]):

@@ -45,6 +45,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 Announce = Callable[[Connection, Event], Awaitable[None]]
 """Queues what is to be told of an event, on a connection that is in its transaction."""
 
+Announced = Callable[[], Awaitable[None]]
+"""Is called after an event was committed; a kill before that must do no harm."""
+
 
 class Publication:
     """One transaction in which something is published."""
@@ -52,9 +55,11 @@ class Publication:
     def __init__(self, connection: Connection, announces: Sequence[Announce]) -> None:
         self.connection = connection
         self._announces = announces
+        self.announced = False
 
     async def announce(self, event: Event) -> None:
         """Enter ``event``, and let everybody queue what they tell of it."""
+        self.announced = True
         await self.connection.execute(
             sql.queries("status_events")["enter"],
             event.id,
@@ -69,11 +74,18 @@ class Publication:
 
 
 class Publisher:
-    """Opens publications. ``announces`` are called for each event, inside its transaction."""
+    """Opens publications. ``announces`` are called for each event, inside its transaction, and
+    ``announced`` once a transaction with events was committed."""
 
-    def __init__(self, database: Database, announces: Sequence[Announce] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        announces: Sequence[Announce] = (),
+        announced: Announced | None = None,
+    ) -> None:
         self._database = database
         self._announces = tuple(announces)
+        self._announced = announced
 
     @contextlib.asynccontextmanager
     async def publication(self) -> AsyncIterator[Publication]:
@@ -88,4 +100,7 @@ class Publisher:
         async with connection.transaction():
             # Also puts all publications in one order: what each reads is what the last one left.
             await connection.execute(sql.queries("status_events")["begin"])
-            yield Publication(connection, self._announces)
+            publication = Publication(connection, self._announces)
+            yield publication
+        if publication.announced and self._announced is not None:
+            await self._announced()

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import cache
 from importlib import resources
@@ -38,12 +38,12 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def policy(frame_ancestors: str = "'none'", styles: Sequence[str] = ()) -> str:
-    """The Content-Security-Policy of a page: our style, ``styles`` beside it, and our one script,
-    by their hashes."""
-    allowed = " ".join(map(_hash, (STYLE, *styles)))
+def policy(frame_ancestors: str = "'none'", styles: Iterable[str] = ()) -> str:
+    """The Content-Security-Policy of a page: our style and our script by their hashes, and
+    ``styles`` that a page has beside them."""
+    hashes = " ".join(map(_hash, (STYLE, *styles)))
     return "; ".join((
-        "default-src 'none'", f"style-src {allowed}", f"script-src {_hash(SCRIPT)}",
+        "default-src 'none'", f"style-src {hashes}", f"script-src {_hash(SCRIPT)}",
         "connect-src 'self'", "img-src data:", "base-uri 'none'", "form-action 'self'",
         f"frame-ancestors {frame_ancestors}",
     ))  # fmt: skip

@@ -10,11 +10,12 @@ from datetime import timedelta
 import pytest
 
 from control.status.states import IncidentStatus, Status
-from control.status.view import Affected, Bridge, StatusView, UpdateView
+from control.status.view import Affected, StatusView, UpdateView
 from service.statuspage import bars, pages, prose, templates
 from service.statuspage.pages import Month, Site
 from service.statuspage.standing import stand
 from tests.markup import Page, words
+from tests.status_states import BRIDGE, SITE, every_page, front
 from tests.statuses import (
     NAMES,
     NOW,
@@ -27,13 +28,7 @@ from tests.statuses import (
     window,
 )
 
-SITE = Site("Drawbridge", "https://status.example.com")
-BRIDGE = Bridge("database upgrade", NOW - timedelta(minutes=5), NOW + timedelta(minutes=20), "full")
 GREEN = "All systems operational"
-
-
-def front(board: FakeBoard) -> str:
-    return pages.status_page(SITE, stand(board), NOW)
 
 
 def fires() -> Iterator[tuple[str, FakeBoard]]:
@@ -117,24 +112,7 @@ def test_incidents_say_when_they_end_and_when_more_is_said() -> None:
     assert "overdue" not in words(pages.incident_page(SITE, over, NOW))
 
 
-def every_page() -> dict[str, str]:
-    return {
-        **{name: front(board) for name, board in FIRES.items()},
-        "green": front(FakeBoard(view())),
-        "incident": pages.incident_page(SITE, incident("Slow"), NOW),
-        "resolved": pages.incident_page(SITE, resolved("Slow", timedelta(days=1)), NOW),
-        "window": pages.window_page(SITE, window("Disks"), NOW),
-        "history": pages.history_page(
-            SITE, Month(NOW.date().replace(day=1), (incident("Slow"),), (window("Disks"),)), NOW
-        ),
-        "old history": pages.history_page(SITE, Month(NOW.date().replace(day=1), (), None), NOW),
-        "missing": pages.missing_page(SITE),
-        "unreadable": pages.unreadable_page(SITE),
-        "widget": pages.widget_page(SITE, stand(FakeBoard(view()))),
-    }
-
-
-PAGES = every_page()
+PAGES = {**{name: front(board) for name, board in FIRES.items()}, **every_page()}
 
 
 @pytest.mark.parametrize("text", PAGES.values(), ids=PAGES.keys())

@@ -1,9 +1,12 @@
 -- name: round
--- Whoever writes segments holds this row, so that two never write at once.
+-- Whoever writes segments holds the row, so that two never write at once.
 UPDATE drawbridge.status_state AS state
 SET checks = state.checks + 1, checked_at = $1, checked_by = $2, requested_at = NULL
 FROM (SELECT checked_at FROM drawbridge.status_state FOR UPDATE) AS before
 RETURNING before.checked_at;
+
+-- name: hold
+SELECT FROM drawbridge.status_state FOR UPDATE;
 
 -- name: touch
 UPDATE drawbridge.status_state SET checks = checks + 1;
@@ -48,7 +51,7 @@ WHERE number = $1;
 
 -- name: extend
 UPDATE drawbridge.status_segments
-SET during = tstzrange(lower(during), greatest($2, lower(during) + interval '1 ms'))
+SET during = tstzrange(lower(during), greatest($2::timestamptz, lower(during) + interval '1 ms'))
 WHERE id = (
     SELECT id FROM drawbridge.status_segments
     WHERE component = $1 AND source = 'check' ORDER BY lower(during) DESC LIMIT 1
@@ -56,7 +59,7 @@ WHERE id = (
 
 -- name: begin
 INSERT INTO drawbridge.status_segments (component, source, status, during)
-VALUES ($1, 'check', $2, tstzrange($3, greatest($4, $3 + interval '1 ms')));
+VALUES ($1, 'check', $2, tstzrange($3::timestamptz, greatest($4, $3::timestamptz + interval '1 ms')));
 
 -- name: impacts
 SELECT component.number, incident.started_at, link.impact
@@ -84,13 +87,13 @@ WHERE upper_inf(during) AND source IN ('incident', 'maintenance');
 
 -- name: end
 UPDATE drawbridge.status_segments
-SET during = tstzrange(lower(during), greatest($2, lower(during) + interval '1 ms'))
+SET during = tstzrange(lower(during), greatest($2::timestamptz, lower(during) + interval '1 ms'))
 WHERE id = $1;
 
 -- name: last
 -- It begins where the lane was silent.
 INSERT INTO drawbridge.status_segments (component, source, status, during)
-SELECT $1, $2, $3, tstzrange(greatest($4, (
+SELECT $1, $2, $3, tstzrange(greatest($4::timestamptz, (
     SELECT max(upper(during)) FROM drawbridge.status_segments
     WHERE component = $1 AND source = $2
 )), NULL);
@@ -98,7 +101,7 @@ SELECT $1, $2, $3, tstzrange(greatest($4, (
 -- name: segments
 SELECT component, source, status, lower(during) AS start, upper(during) AS end
 FROM drawbridge.status_segments
-WHERE during && tstzrange($1, $2);
+WHERE during && tstzrange($1::timestamptz, $2::timestamptz);
 
 -- name: day
 INSERT INTO drawbridge.status_days
@@ -128,12 +131,12 @@ SELECT number, configured FROM drawbridge.status_components WHERE id = $1 AND re
 
 -- name: end_override
 UPDATE drawbridge.status_segments
-SET during = tstzrange(lower(during), greatest($2, lower(during) + interval '1 ms'))
+SET during = tstzrange(lower(during), greatest($2::timestamptz, lower(during) + interval '1 ms'))
 WHERE component = $1 AND source = 'override' AND upper(during) > $2;
 
 -- name: override
 INSERT INTO drawbridge.status_segments (component, source, status, during)
-SELECT $1, 'override', $2, tstzrange(greatest($3, (
+SELECT $1, 'override', $2, tstzrange(greatest($3::timestamptz, (
     SELECT max(upper(during)) FROM drawbridge.status_segments
     WHERE component = $1 AND source = 'override'
-)), $4);
+)), $4::timestamptz);
