@@ -6,6 +6,7 @@
 While Redis is away each process counts by itself: less exact, but nobody is let through unlimited.
 """
 
+import asyncio
 import functools
 import math
 from collections import OrderedDict
@@ -23,6 +24,10 @@ from control.stores.wire import Wire
 
 REMEMBERED = 10_000
 """Allowances that a process keeps while Redis is away."""
+
+
+_WITHIN_S = 0.5
+"""How long Redis is waited for: a limit must not be what a request waits for."""
 
 
 @functools.cache
@@ -79,8 +84,9 @@ class RateLimiter:
         key = keys.rate(scope, who)
         arguments: list[Argument] = [f"{rate.period_s * 1000:.3f}", rate.most, cost]
         try:
-            allowed, left, retry_ms, full_ms = await self._take([key], arguments)
-        except StoreUnavailable:
+            async with asyncio.timeout(_WITHIN_S):
+                allowed, left, retry_ms, full_ms = await self._take([key], arguments)
+        except (StoreUnavailable, TimeoutError):
             return self._alone(key, rate, cost)
         return Verdict(bool(allowed), left, math.ceil(retry_ms / 1000), math.ceil(full_ms / 1000))
 

@@ -16,10 +16,8 @@ from control import sql
 from control.clock import Clock
 from control.ids import new_id
 from control.stores.postgres import Connection, Database
+from control.subscribers.claim import CLAIM_S, Claim
 from control.subscribers.notice import CONFIRM, Notice
-
-CLAIM_S = 60
-"""How long a claim holds: longer than any attempt takes."""
 
 IN_FLIGHT = 500
 """Deliveries that are claimed at once in the whole fleet, so that few claims end unused."""
@@ -32,19 +30,6 @@ _ANNOUNCE_S = 60.0
 
 _PRUNE_AT_ONCE = 500
 _decode = msgspec.json.Decoder(Notice).decode
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """A delivery that somebody holds; ``claim`` is the number that a later one makes void."""
-
-    notice: str
-    subscriber: str
-    claim: int
-
-    @property
-    def message_id(self) -> str:
-        """The id of the message: the same however often it is sent."""
-        return f"{self.notice}-{self.subscriber}"
 
 
 class Begun(msgspec.Struct, frozen=True):

@@ -12,8 +12,9 @@ from control.ids import new_id
 from control.stores.postgres import Database
 from control.subscribers import outbox as outboxes
 from control.subscribers.channel import Channel
+from control.subscribers.claim import Claim
 from control.subscribers.notice import Affected, Notice
-from control.subscribers.outbox import IN_FLIGHT, Claim
+from control.subscribers.outbox import IN_FLIGHT
 from tests.clocks import ManualClock
 from tests.mailroom import BROKEN, room
 from tests.timing import timed

@@ -11,9 +11,10 @@ from control.backoff import Backoff
 from control.clock import Clock
 from control.errors import StoreUnavailable
 from control.metrics.tally import Labels
+from control.subscribers.claim import Claim
 from control.subscribers.links import Links
 from control.subscribers.notice import CONFIRM
-from control.subscribers.outbox import Begun, Claim, Outbox
+from control.subscribers.outbox import Begun, Outbox
 from control.subscribers.tokens import CONFIRM_WITHIN
 from control.subscribers.vault import Unreadable, Vault
 from control.webhooks.sender import ATTEMPTS, wait_s

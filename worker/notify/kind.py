@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from control.subscribers.outbox import CLAIM_S, Claim
+from control.subscribers.claim import CLAIM_S, Claim
 from worker.jobs.kinds import job
 
 if TYPE_CHECKING:

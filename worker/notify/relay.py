@@ -16,7 +16,8 @@ from control.backoff import Backoff
 from control.clock import Clock
 from control.errors import BridgeUp, ControlStateStale, StoreUnavailable
 from control.ids import new_id
-from control.subscribers.outbox import Claim, Outbox
+from control.subscribers.claim import Claim
+from control.subscribers.outbox import Outbox
 from control.subscribers.roster import Roster
 from worker.jobs.job import NewJob, Spec
 from worker.jobs.manager import JobStateManager
