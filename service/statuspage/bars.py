@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
+
+from markupsafe import Markup
 
 from control.status.states import Status
 from control.status.view import DayEntry
@@ -11,6 +14,7 @@ STEP, WIDTH, HEIGHT = 5.0, 3.6, 36.0
 """Of one day, in units of the picture."""
 
 _GAP = 4.0
+_PATH = Markup('<path class="{}" d="{}"><title>{}</title></path>')
 _SECONDS = {"d": 86_400, "h": 3_600, "min": 60}
 
 
@@ -40,12 +44,27 @@ class Row:
 
 def bars(days: tuple[DayEntry, ...]) -> list[Bar]:
     """The bars, oldest first."""
-    return [
-        Bar(LOOKS[day.status].name, _path(index, day.status), f"{_date(day.date)}: {says(day)}")
-        for index, day in enumerate(days)
-    ]
+    return [_bar(index, day) for index, day in enumerate(days)]
 
 
+def _bar(index: int, day: DayEntry) -> Bar:
+    return Bar(LOOKS[day.status].name, _path(index, day.status), f"{_date(day.date)}: {says(day)}")
+
+
+@lru_cache(maxsize=256)
+def drawn(days: tuple[DayEntry, ...]) -> Markup:
+    """The bars as SVG, each with what it says. Made once for the same days: they are most of a
+    page, and only the last one changes before midnight."""
+    return Markup("").join(_drawn(index, day) for index, day in enumerate(days))
+
+
+@lru_cache(maxsize=8192)
+def _drawn(index: int, day: DayEntry) -> Markup:
+    bar = _bar(index, day)
+    return _PATH.format(bar.look, bar.path, bar.says)
+
+
+@lru_cache(maxsize=256)
 def rows(days: tuple[DayEntry, ...]) -> list[Row]:
     """The table, newest first."""
     made: list[Row] = []

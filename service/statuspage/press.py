@@ -26,6 +26,9 @@ AGAIN_S = 5.0
 _SOON_S = 1.0
 """For so long even where something small has changed, such as the minutes of an outage."""
 
+RETRY_AFTER_S = "30"
+"""Of a page that cannot be made now."""
+
 _KEPT = 512
 _TAGS = re.compile(r'(?:W/)?"([^"]*)"')
 _GZIP = re.compile(r"\s*(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*$).*)?", re.IGNORECASE)
@@ -53,6 +56,8 @@ class Printed:
             "Cache-Control": _SHARED if self.status == 200 else "no-store",
             "Vary": "Accept-Encoding",
         }
+        if self.status == 503:
+            headers["Retry-After"] = RETRY_AFTER_S
         if self.policy is None:  # what others may show in pages of their own
             headers |= ELSEWHERE
         else:

@@ -246,6 +246,7 @@ async def test_without_any_store_from_the_beginning(redis: Any) -> None:
             assert "Retry-After" in response.headers
         response, text = await get(lost, "/status/incidents/01M8F000000000000000000000")
         assert response.status == 503
+        assert response.headers["Retry-After"] == "30"
         assert response.content_type == "text/html"
 
 
