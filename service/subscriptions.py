@@ -105,9 +105,9 @@ class Subscriptions:
         """
         return await self._roster.confirm(self._named(token, "confirm"))
 
-    async def get(self, token: str) -> Subscriber | None:
-        """The subscription of a token. Raises :class:`BadToken`."""
-        return await self._roster.get(self._named(token, "manage", "confirm"))
+    async def get(self, token: str, *purposes: Purpose) -> Subscriber | None:
+        """The subscription of a token for one of ``purposes``. Raises :class:`BadToken`."""
+        return await self._roster.get(self._named(token, *purposes))
 
     async def change(self, token: str, components: Sequence[str]) -> Subscriber | None:
         """Choose other components. Raises :class:`BadToken` and :class:`InvalidInput`."""

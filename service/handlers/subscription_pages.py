@@ -73,7 +73,7 @@ async def subscribe(request: web.Request) -> web.Response:
 async def confirm(request: web.Request) -> web.Response:
     """A button that confirms."""
     token = token_of(request)
-    found = await request.app[SUBSCRIPTIONS].get(token)
+    found = await request.app[SUBSCRIPTIONS].get(token, "confirm")
     if found is None:
         raise BadToken
     return _page(subscribing.confirm_page(_site(request), token, found))
@@ -134,9 +134,7 @@ async def _form(
 
 
 async def _managed(request: web.Request, *, saved: bool = False, error: str = "") -> web.Response:
-    subscriptions = request.app[SUBSCRIPTIONS]
-    subscriptions.check(token_of(request))
-    found = await subscriptions.get(token_of(request))
+    found = await request.app[SUBSCRIPTIONS].get(token_of(request), "manage")
     if found is None or found.state == "pending":
         raise BadToken
     text = subscribing.manage_page(

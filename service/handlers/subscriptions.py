@@ -128,7 +128,8 @@ async def confirm(request: web.Request) -> web.Response:
 
 async def read(request: web.Request) -> web.Response:
     """The subscription of a link."""
-    return _answer(request, await request.app[SUBSCRIPTIONS].get(token_of(request)))
+    found = await request.app[SUBSCRIPTIONS].get(token_of(request), "manage", "confirm")
+    return _answer(request, found)
 
 
 async def change(request: web.Request) -> web.Response:

@@ -336,3 +336,35 @@ async def test_it_goes_on_under_maintenance(api: Served, post: Room, redis: Redi
             assert response.status == 200
     finally:
         await api.put_flag(value=False)
+
+
+async def test_what_administrators_publish_is_told(
+    api: Served, post: Room, mails: MailServer
+) -> None:
+    await post.subscriber(components=("api",))
+    await post.send()
+    incident = {"title": "API errors", "description": "We look into it.", "severity": "major",
+                "affected_components": ["api"]}  # fmt: skip
+    path = "/api/status/incidents"
+    async with api.http.post(f"{path}/create", json=incident, headers=ADMIN) as response:
+        assert response.status == 201, await response.text()
+        made = await response.json()
+    update = {"message": "Found it.", "status": "identified"}
+    where = f"{path}/{made.get('incident', made)['id']}"
+    async with api.http.post(f"{where}/updates", json=update, headers=ADMIN) as response:
+        assert response.status in (200, 201), await response.text()
+    ending = {"root_cause": "A cable.", "resolution": "Plugged in."}
+    async with api.http.post(f"{where}/resolve", json=ending, headers=ADMIN) as response:
+        assert response.status == 200, await response.text()
+    window = {"title": "Upgrade", "scheduled_start": "2090-01-01T00:00:00Z",
+              "scheduled_end": "2090-01-01T01:00:00Z", "affected_components": ["mail"]}  # fmt: skip
+    async with api.http.post("/api/status/maintenance", json=window, headers=ADMIN) as response:
+        assert response.status == 201, await response.text()
+    while await post.send():  # of each thing only what concerns them
+        pass
+    assert sorted(mail["Subject"] for mail in mails.got) == [
+        "[Bridges] Identified: API errors",
+        "[Bridges] Investigating: API errors",
+        "[Bridges] Resolved: API errors",
+    ]
+    assert len({mail["References"] for mail in mails.got}) == 1  # one thread
