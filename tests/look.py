@@ -16,9 +16,9 @@ from pathlib import Path
 from aiohttp import web
 
 from control.status.states import Status
-from service.statuspage import press, templates
+from service.statuspage import press, subscribing, templates
 from tests.stack import ROOT
-from tests.status_states import every_page, front
+from tests.status_states import every_page, front, subscription_pages
 from tests.statuses import FakeBoard, component, incident, view
 
 TOOLS = ("axe-core@4", "playwright-core@1")
@@ -29,7 +29,7 @@ MODULES = ROOT / ".bench" / "browser"
 
 async def looked(folder: Path, browser: str) -> list[dict[str, object]]:
     """What was found on each page."""
-    pages = every_page()
+    pages = every_page() | subscription_pages()
     runner, url = await _serving(pages)
     try:
         plan = {
@@ -59,7 +59,9 @@ async def _serving(pages: dict[str, str]) -> tuple[web.AppRunner, str]:
         text = next(news, None) if name == "live" else pages.get(name)
         if text is None:
             return web.Response(status=503 if name == "live" else 404)
-        made = press.printed(text, "text/html; charset=utf-8", policy=templates.policy())
+        asks = name.startswith("subscribe")
+        policy = subscribing.POLICY if asks else templates.policy()
+        made = press.printed(text, "text/html; charset=utf-8", policy=policy)
         return made.to(request)
 
     app = web.Application()

@@ -4,9 +4,12 @@ from datetime import timedelta
 
 from control.status.states import IncidentStatus, Status
 from control.status.view import Affected, Bridge, UpdateView
-from service.statuspage import pages
+from control.subscribers.channel import Channel
+from control.subscribers.roster import Component, Subscriber
+from service.statuspage import pages, subscribing
 from service.statuspage.pages import Month, Site
 from service.statuspage.standing import stand
+from service.statuspage.subscribing import Given
 from tests.statuses import (
     NAMES,
     NOW,
@@ -110,4 +113,24 @@ def every_page() -> dict[str, str]:
         "missing": pages.missing_page(SITE),
         "unreadable": pages.unreadable_page(SITE),
         "widget": pages.widget_page(SITE, stand(FakeBoard(view()))),
+    }
+
+
+def subscription_pages() -> dict[str, str]:
+    """The pages on which people subscribe, change and end it."""
+    token = "m" * 57
+    known = [Component(name.lower(), name) for name in ("API", "Database", "A long name " * 8)]
+    one = Subscriber(
+        id="01KB0000000000000000000000", channel=Channel.EMAIL, address="ada@example.org",
+        components=("api",), state="quarantined", failures=3, detail="its mailbox was refused",
+        created_at=NOW, confirmed_at=NOW,
+    )  # fmt: skip
+    wrong = Given("sms", "+49 " * 40, ("api",))
+    return {
+        "subscribe": subscribing.subscribe_page(SITE, list(Channel), known, Given()),
+        "subscribe-wrong": subscribing.subscribe_page(SITE, list(Channel), known, wrong, "No."),
+        "subscribe-asked": subscribing.asked_page(SITE, Channel.WEBHOOK, "whsec_" + "A" * 44),
+        "subscribe-confirm": subscribing.confirm_page(SITE, token, one),
+        "subscribe-manage": subscribing.manage_page(SITE, token, one, known, saved=True),
+        "subscribe-end": subscribing.end_page(SITE, token),
     }

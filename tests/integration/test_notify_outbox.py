@@ -16,7 +16,7 @@ from control.subscribers.claim import Claim
 from control.subscribers.notice import Affected, Notice
 from control.subscribers.outbox import IN_FLIGHT
 from tests.clocks import ManualClock
-from tests.mailroom import BROKEN, room
+from tests.mailroom import BROKEN, SETTINGS, room
 from tests.timing import timed
 
 
@@ -124,6 +124,24 @@ async def test_ten_thousand_subscribers_are_queued_within_a_second(told: Databas
         assert claimed == IN_FLIGHT  # no more than that are under way at once
         assert await made.outbox.next_due_s() == 0.0
         assert took_s < 1.0
+
+
+async def test_a_new_secret_takes_over_what_the_old_one_sealed(told: Database) -> None:
+    new, old = "the-secret-that-comes-after-the-first", SETTINGS["DRAWBRIDGE_SUBSCRIBER_SECRET"]
+    async with room(told) as made:
+        ada = await made.subscriber()
+    async with room(told, DRAWBRIDGE_SUBSCRIBER_SECRET=f"{new} {old}") as made:
+        assert await made.roster.get(ada.id) == ada
+        assert await made.roster.seal_anew() == 1
+        assert await made.roster.seal_anew() == 0
+    async with room(told, DRAWBRIDGE_SUBSCRIBER_SECRET=new) as made:
+        assert await made.roster.get(ada.id) == ada
+        again = await made.subscriber("ADA@example.org")  # it is still found by its address
+        assert again.id == ada.id
+    async with room(told) as made:
+        found = await made.roster.get(ada.id)
+        assert found is not None
+        assert (found.address, found.masked) == ("", "***")
 
 
 async def test_requests_that_nobody_confirmed_and_old_notices_are_forgotten(told: Database) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -356,8 +357,8 @@ async def test_what_administrators_publish_is_told(
     ending = {"root_cause": "A cable.", "resolution": "Plugged in."}
     async with api.http.post(f"{where}/resolve", json=ending, headers=ADMIN) as response:
         assert response.status == 200, await response.text()
-    window = {"title": "Upgrade", "scheduled_start": "2090-01-01T00:00:00Z",
-              "scheduled_end": "2090-01-01T01:00:00Z", "affected_components": ["mail"]}  # fmt: skip
+    end = SystemClock().now() + timedelta(hours=1)
+    window = {"title": "Upgrade", "scheduled_end": end.isoformat(), "affected_components": ["mail"]}
     async with api.http.post("/api/status/maintenance", json=window, headers=ADMIN) as response:
         assert response.status == 201, await response.text()
     while await post.send():  # of each thing only what concerns them

@@ -1,6 +1,9 @@
 """Addresses, what is kept of them, links, and texts that fit."""
 
+import base64
+import hashlib
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,8 +13,10 @@ from control.subscribers.channel import Channel
 from control.subscribers.notice import CONFIRM, Affected, Notice
 from control.subscribers.tokens import CONFIRM_WITHIN, BadToken, Tokens
 from control.subscribers.vault import Unreadable, Vault
+from service.statuspage.subscribing import POLICY
 from tests.clocks import ManualClock
 from tests.mailroom import BROKEN, SITE, links
+from tests.status_states import subscription_pages
 from worker.notify import short
 from worker.notify.delivery import Delivery
 from worker.notify.letters import Letters
@@ -194,3 +199,20 @@ def test_a_request_to_confirm_has_links_for_people_and_for_programs() -> None:
     assert event["data"]["confirm_url"].startswith(f"{SITE}/api/status/subscriptions/c{ADA}")
     assert event["data"]["page_url"] in letters.letter(asked).text
     assert letters.sms(asked).endswith(event["data"]["page_url"])
+
+
+@pytest.mark.parametrize("text", subscription_pages().values(), ids=subscription_pages().keys())
+def test_each_page_needs_no_script_and_sends_its_forms_to_us_alone(text: str) -> None:
+    assert "<script" not in text
+    assert not re.findall(r"<[^>]* (?:style|on\w+)=", text)
+    styles = re.findall(r"<style>(.*?)</style>", text, flags=re.DOTALL)
+    assert len(styles) == 2
+    for style in styles:
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in POLICY
+    actions = re.findall(r'<form method="post" action="([^"]*)"', text)
+    assert len(actions) == text.count("<form")
+    assert all(action.startswith("/status/subscri") for action in actions)
+    labelled = set(re.findall(r'<label class="label" for="(\w+)"', text))
+    assert set(re.findall(r'<input type="text" id="(\w+)"', text)) == labelled
+    assert '<meta name="robots" content="noindex">' in text
