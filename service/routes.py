@@ -127,7 +127,7 @@ def table(probes: Probes, metrics: Metrics, app_status_base: str) -> tuple[Route
         *status_routes.table(),
         *_health(probes),
         *_metrics(metrics),
-        *subscription_routes.all_of_them(),
+        *subscription_routes.table(),
         *_documentation(),
     )
 

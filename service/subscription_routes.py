@@ -12,7 +12,7 @@ from service.routing import JSON, Answer, Route, ok
 from service.schemas import Text
 
 
-def all_of_them() -> tuple[Route, ...]:
+def table() -> tuple[Route, ...]:
     """For programs, for people, and for administrators."""
     return (*_for_programs(), *_for_people())
 

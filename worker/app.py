@@ -142,6 +142,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
+            ("caretaker", wiring.caretaker(config, database, clock).run()),
             (
                 "relay",
                 (

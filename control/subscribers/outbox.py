@@ -28,7 +28,7 @@ QUARANTINE_AFTER = 3
 _ANNOUNCE_S = 60.0
 """To write a delivery for everybody; a hundred thousand take about a second."""
 
-_PRUNE_AT_ONCE = 500
+_PRUNE_AT_ONCE = 20
 _decode = msgspec.json.Decoder(Notice).decode
 
 
@@ -149,7 +149,10 @@ class Outbox:
     async def prune(self, days: int) -> int:
         """Remove some notices older than that of which nothing waits; how many."""
         before = self._clock.now() - timedelta(days=days)
-        done = await self._database.execute(self._queries["prune"], before, _PRUNE_AT_ONCE)
+        async with self._database.acquire() as connection:  # their deliveries go with them
+            done = await connection.execute(
+                self._queries["prune"], before, _PRUNE_AT_ONCE, timeout=_ANNOUNCE_S
+            )
         return int(done.rpartition(" ")[2])
 
 

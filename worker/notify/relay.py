@@ -13,12 +13,10 @@ import msgspec
 
 from control import cancelling, logs
 from control.backoff import Backoff
-from control.clock import Clock
 from control.errors import BridgeUp, ControlStateStale, StoreUnavailable
 from control.ids import new_id
 from control.subscribers.claim import Claim
 from control.subscribers.outbox import Outbox
-from control.subscribers.roster import Roster
 from worker.jobs.job import NewJob, Spec
 from worker.jobs.manager import JobStateManager
 from worker.notify.courier import AT_ONCE, Courier
@@ -27,38 +25,26 @@ from worker.notify.kind import KIND
 IDLE_S = 5.0
 """How long until it looks by itself; mostly somebody rings before."""
 
-BATCH = 100
+ROOM = 2 * AT_ONCE
+"""Deliveries that it takes at once, and has under way itself at most: the rest is for others."""
+
 _FULL_S = 0.25
-_TIDY_EVERY_S = 3_600.0
-_GRACE_S = 20.0
 _BACKOFF_S = (0.5, 15.0)
 _SPEC = Spec(kind=KIND, correlation_id="", lane="io", priority="high", max_attempts=1)
 
 
 class Relay:
-    """``keep_days`` is how long it remains known what was told. Not ``active``: does nothing."""
+    """Not ``active``, because nobody can subscribe: does nothing."""
 
     def __init__(
-        self,
-        outbox: Outbox,
-        roster: Roster,
-        courier: Courier,
-        jobs: JobStateManager,
-        *,
-        active: bool,
-        keep_days: int,
-        clock: Clock,
+        self, outbox: Outbox, courier: Courier, jobs: JobStateManager, *, active: bool
     ) -> None:
         self._outbox = outbox
-        self._roster = roster
         self._courier = courier
         self._jobs = jobs
         self._active = active
-        self._keep_days = keep_days
-        self._clock = clock
         self._rung = asyncio.Event()
         self._own: set[asyncio.Task[None]] = set()
-        self._tidy_at = clock.monotonic()
         self._log = logs.get(__name__)
 
     def ring(self, _message: bytes = b"") -> None:
@@ -66,7 +52,7 @@ class Relay:
         self._rung.set()
 
     async def run(self) -> None:
-        """For ever; at the end, what it sends itself has a moment to get through."""
+        """For ever. What it still sends itself at the end is given up: others take it over."""
         if not self._active:
             await asyncio.Event().wait()
         pause, told = Backoff(*_BACKOFF_S), False
@@ -74,7 +60,6 @@ class Relay:
             while True:
                 try:
                     wait_s = await self.turn()
-                    await self._tidy()
                 except StoreUnavailable as error:
                     if not told:
                         self._log.warning("outbox waits", reason=str(error))
@@ -85,14 +70,13 @@ class Relay:
                     told = False
                     await self._idle(wait_s)
         finally:
-            await self._finish()
+            await cancelling.end(*self._own)
 
     async def turn(self) -> float:
         """Hand over what is due; seconds after which to look again. Raises StoreUnavailable."""
         self._rung.clear()
         while True:
-            # What it sends itself is as much as it can send at once: the rest is for others.
-            room = min(BATCH, 2 * AT_ONCE - len(self._own))
+            room = ROOM - len(self._own)
             if room <= 0:
                 return _FULL_S
             claims = await self._outbox.claim(room)
@@ -126,20 +110,3 @@ class Relay:
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s * random.uniform(0.6, 1.0)):  # noqa: S311 - spread
                 await self._rung.wait()
-
-    async def _tidy(self) -> None:
-        """Forget what is old, seal anew what an older secret sealed: at the start, then hourly."""
-        if self._clock.monotonic() < self._tidy_at:
-            return
-        self._tidy_at = self._clock.monotonic() + _TIDY_EVERY_S * random.uniform(0.8, 1.2)  # noqa: S311
-        if sealed := await self._roster.seal_anew():
-            self._log.info("subscribers sealed anew", count=sealed)
-        while await self._roster.forget_requests():
-            pass
-        while self._keep_days and await self._outbox.prune(self._keep_days):
-            pass
-
-    async def _finish(self) -> None:
-        if self._own:
-            _, late = await asyncio.wait(self._own, timeout=_GRACE_S)
-            await cancelling.end(*late)

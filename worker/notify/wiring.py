@@ -17,6 +17,7 @@ from control.subscribers.tokens import Tokens
 from control.subscribers.vault import Vault
 from control.webhooks.sender import Sender
 from worker.jobs.manager import JobStateManager
+from worker.notify.caretaker import Caretaker
 from worker.notify.courier import Courier
 from worker.notify.delivery import Carrier
 from worker.notify.hooks import Webhooks
@@ -52,13 +53,19 @@ async def relay(
     clock: Clock,
 ) -> Relay:
     """What brings deliveries to couriers, as soon as somebody rings on ``subscriber``."""
-    vault = Vault(config.notify.secrets)
-    made = Relay(
-        Outbox(database, clock), Roster(database, vault, clock), courier, jobs,
-        active=vault.ready, keep_days=config.archive.days, clock=clock,
-    )  # fmt: skip
+    ready = bool(config.notify.secrets)
+    made = Relay(Outbox(database, clock), courier, jobs, active=ready)
     await subscriber.add(keys.OUTBOX_CHANNEL, Listener(made.ring), wait_s=0)
     return made
+
+
+def caretaker(config: Config, database: Database, clock: Clock) -> Caretaker:
+    """What forgets."""
+    vault = Vault(config.notify.secrets)
+    return Caretaker(
+        Outbox(database, clock), Roster(database, vault, clock), active=vault.ready,
+        keep_days=config.archive.days,
+    )  # fmt: skip
 
 
 def _mail(section: NotifySection, letters: Letters, clock: Clock) -> SmtpMail | ResendMail:
