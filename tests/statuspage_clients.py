@@ -21,7 +21,7 @@ from tests.stack import ROOT, Stack
 
 EXPORTER = "statuspage-prometheus-exporter>=2.6,<3"
 NODE_CLIENT = "statuspage.io@3"
-MODULES = ROOT / ".bench" / "browser"
+MODULES = ROOT / ".bench" / "statuspage"
 TITLE, PLAN = 'Slow "answers" & <more>', "Larger disks"
 ASK = """
 const { Statuspage } = require(process.argv[1] + "/node_modules/statuspage.io");

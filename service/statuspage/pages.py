@@ -117,7 +117,9 @@ def _excuse(site: Site, title: str, text: str) -> str:
 
 def headline(standing: Standing) -> str:
     """The one sentence that everything comes down to."""
-    if standing.overall is Status.UNKNOWN and standing.knowledge is Knowledge.FRESH:
+    if standing.overall is Status.UNKNOWN and (
+        standing.local or standing.knowledge is Knowledge.FRESH
+    ):
         return "Not everything is known"
     return LOOKS[standing.overall].headline
 

@@ -29,7 +29,7 @@ _SOON_S = 1.0
 RETRY_AFTER_S = "30"
 """Of a page that cannot be made now."""
 
-_KEPT = 512
+_KEPT = 128
 _TAGS = re.compile(r'(?:W/)?"([^"]*)"')
 _GZIP = re.compile(r"\s*(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*$).*)?", re.IGNORECASE)
 _SHARED = "public, max-age=0, s-maxage=5, must-revalidate"

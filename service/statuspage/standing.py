@@ -110,7 +110,7 @@ def _overall(
     found += [each.severity.impact for each in view.open_incidents]
     if view.bridge is not None or view.windows_of(WindowStatus.IN_PROGRESS):
         found.append(Status.UNDER_MAINTENANCE)
-    if knowledge in (Knowledge.OLD, Knowledge.NONE) or not components:
+    if knowledge is not Knowledge.FRESH or not components:
         found.append(Status.UNKNOWN)
     return worst(found)
 

@@ -267,7 +267,7 @@ async def test_both_stores_stop_and_the_page_stays(
         await wait_until(dated)
         response, text = await get(api, "/status")
         assert "Slow <answers>" in words(text)
-        assert "Database Operational" not in words(text)
+        assert "All systems operational" not in text
         assert (await get(api, f"/status/incidents/{made.id}"))[0].status == 200
         stays = await get(api, "/status", If_None_Match=response.headers["ETag"])
         assert stays[0].status == 304  # dated by the last reading, not by now

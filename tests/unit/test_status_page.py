@@ -15,7 +15,7 @@ from service.statuspage import bars, pages, prose, templates
 from service.statuspage.pages import Month, Site
 from service.statuspage.standing import stand
 from tests.markup import Page, words
-from tests.status_states import BRIDGE, SITE, every_page, front
+from tests.status_states import BRIDGE, SITE, boards, every_page, front
 from tests.statuses import (
     NAMES,
     NOW,
@@ -49,6 +49,7 @@ def fires() -> Iterator[tuple[str, FakeBoard]]:
     yield "the bridge is half up", FakeBoard(view(bridge=changed(BRIDGE, mode="read_only")))
     yield "a window runs", FakeBoard(view(windows=(window("x", "in_progress"),)))
     yield "the records cannot be read", FakeBoard(view(), stale=True)
+    yield "and this instance looks itself", FakeBoard(view(local=True), stale=True)
     yield "they were never read", FakeBoard(view(), known=False)
     yield "nothing is watched", FakeBoard(view([]))
 
@@ -227,7 +228,7 @@ def full() -> FakeBoard:
     ))  # fmt: skip
 
 
-@pytest.mark.parametrize("board", [FakeBoard(view()), full()], ids=["plain", "full"])
+@pytest.mark.parametrize("board", [boards()["green"], full()], ids=["green", "full"])
 def test_the_page_weighs_little(board: FakeBoard) -> None:
     assert len(gzip.compress(front(board).encode(), 6)) <= 15_000
 
