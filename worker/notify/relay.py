@@ -30,7 +30,10 @@ ROOM = 2 * AT_ONCE
 
 _FULL_S = 0.25
 _BACKOFF_S = (0.5, 15.0)
-_SPEC = Spec(kind=KIND, correlation_id="", lane="io", priority="high", max_attempts=1)
+_SPEC = Spec(
+    kind=KIND, correlation_id="", lane="io", priority="high", max_attempts=1,
+    submitted_by="drawbridge:outbox",  # whose jobs callers without a token cannot cancel
+)  # fmt: skip
 
 
 class Relay:
