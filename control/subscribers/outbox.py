@@ -8,7 +8,6 @@ takes the delivery, and sends the same message under the same id.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
@@ -140,11 +139,6 @@ class Outbox:
             await connection.execute(
                 self._queries["drop_waiting"], claim.subscriber, "its subscription has ended"
             )
-
-    async def waiting(self) -> tuple[int, int]:
-        """Deliveries that wait for their first attempt, and for another one."""
-        row: Any = await self._database.fetchrow(self._queries["waiting"])
-        return row["fresh"], row["retried"]
 
     async def prune(self, days: int) -> int:
         """Remove some notices older than that of which nothing waits; how many."""

@@ -80,12 +80,6 @@ WHERE id = $1 AND state IN ('active', 'quarantined');
 UPDATE drawbridge.deliveries SET state = 'dropped', settled_at = now(), detail = $2
 WHERE subscriber = $1 AND state = 'pending';
 
--- name: waiting
-SELECT count(*) FILTER (WHERE d.attempts = 0) AS fresh,
-    count(*) FILTER (WHERE d.attempts > 0) AS retried
-FROM drawbridge.deliveries AS d
-WHERE d.state = 'pending';
-
 -- name: prune
 DELETE FROM drawbridge.notices
 WHERE id IN (
