@@ -14,8 +14,8 @@ from aiosmtplib import SMTP
 from worker.notify.delivery import Delivery, Postponed, Refused
 from worker.notify.letters import Letter, Letters, one_line
 
-KEPT = 4
-"""Connections that are kept open for the next message."""
+KEPT, KEPT_S = 20, 30.0
+"""Connections that are kept open for the next message, and how long."""
 
 _COMMAND_S, _MESSAGE_S = 15.0, 45.0
 _SUBMISSION = {"smtp": 587, "smtps": 465}
@@ -90,12 +90,13 @@ class SmtpMail:
             "start_tls": False if secure else must,
             "timeout": _COMMAND_S,
         }
-        self._idle: list[SMTP] = []
+        self._idle: list[tuple[SMTP, float]] = []
+        """Each, and until when it is worth asking whether it still carries."""
 
     async def aclose(self) -> None:
         """Say goodbye on what is open."""
         while self._idle:
-            await _quit(self._idle.pop())
+            await _quit(self._idle.pop()[0])
 
     async def carry(self, delivery: Delivery) -> None:
         """Hand it to the server."""
@@ -121,13 +122,16 @@ class SmtpMail:
             raise
         finally:
             if good and len(self._idle) < KEPT:
-                self._idle.append(connection)
+                self._idle.append((connection, _now() + KEPT_S))
             else:
                 connection.close()
 
     async def _connection(self) -> SMTP:
         while self._idle:
-            kept = self._idle.pop()
+            kept, until = self._idle.pop()
+            if until < _now():
+                kept.close()
+                continue
             with suppress(aiosmtplib.SMTPException, OSError):
                 await kept.noop()
                 return kept
@@ -158,6 +162,10 @@ def _meaning(error: aiosmtplib.SMTPException) -> Postponed | Refused:
 
 def _refusal(what: str, code: int) -> Postponed | Refused:
     return Refused(f"{what} ({code})") if code >= 500 else Postponed(f"{what} ({code})")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _is_loopback(host: str) -> bool:
