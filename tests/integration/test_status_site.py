@@ -158,6 +158,16 @@ async def test_an_incident_from_its_beginning_to_its_end(api: Served, incidents:
     assert all(entry.link.startswith(f"{api.url}/status/incidents/") for entry in feed.entries)
 
 
+async def test_page_and_api_never_differ_on_the_whole(api: Served, incidents: Incidents) -> None:
+    """Not even where an incident is of no component."""
+    await opened(api, incidents, severity=Severity.CRITICAL, impacts={})
+    _, text = await get(api, "/api/status")
+    assert msgspec.json.decode(text)["overall_status"] == "major_outage"
+    _, text = await get(api, "/api/v2/status.json")
+    assert msgspec.json.decode(text)["status"]["indicator"] == "critical"
+    assert "Major outage" in words((await get(api, "/status"))[1])
+
+
 async def test_drafts_are_nowhere(api: Served, incidents: Incidents) -> None:
     made = await opened(api, incidents, title="A secret draft", draft=True)
     for path in (*PAGES, *SHARED):
