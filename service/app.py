@@ -123,8 +123,9 @@ async def build(
     app[appkeys.BYPASS] = bypass
     app[appkeys.HEALTH] = engine
     app[appkeys.STATUS] = open_page(
-        life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock
-    )
+        life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock,
+        metrics=metrics,
+    )  # fmt: skip
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
     _install(app, table)
