@@ -133,6 +133,7 @@ async def build(
     app[appkeys.STATUS] = open_page(
         life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock,
         announces=(tell_subscribers,), announced=Bell(commands).ring,
+        metrics=metrics,
     )  # fmt: skip
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock

@@ -113,7 +113,9 @@ class StatusBoard:
             found = await self._reader.revision()
             before, changed = self._revision, False
             if found.checks != before.checks:
-                self._checks, changed = await self._reader.checks(now), True
+                part, changed = await self._reader.checks(now), True
+                if part.components:  # else nobody has entered the configured ones yet
+                    self._checks = part
             if found.told != before.told:
                 self._told, changed = await self._reader.told(now), True
             self._revision, self._proved_at, self._as_of = found, asked_at, now

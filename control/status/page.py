@@ -10,6 +10,7 @@ from control.flags.presence import Kind
 from control.health import external
 from control.health.engine import Engine
 from control.lifespan import Lifespan
+from control.metrics.registry import Metrics
 from control.status import components
 from control.status.automatic import Mode
 from control.status.board import StatusBoard
@@ -17,6 +18,7 @@ from control.status.component_store import Components
 from control.status.edges import Edges
 from control.status.incident_store import Incidents
 from control.status.keeper import Keeper
+from control.status.metrics import StatusMetrics
 from control.status.publishing import Announce, Announced, Publisher
 from control.status.reader import StatusReader
 from control.status.watch import Watch
@@ -49,6 +51,7 @@ def open_page(
     clock: Clock,
     announces: Sequence[Announce] = (),
     announced: Announced | None = None,
+    metrics: Metrics | None = None,
 ) -> StatusPage:
     """The status page of this process; its tasks belong to ``life``. No store needs to be there.
 
@@ -71,7 +74,7 @@ def open_page(
     life.supervise("keeper of the status page", keeper.run())
     if kind == "service":
         life.supervise("status page", board.run())
-    return StatusPage(
+    page = StatusPage(
         board=board,
         reader=reader,
         components=Components(database, list(engine.snapshot.results), clock),
@@ -81,3 +84,6 @@ def open_page(
         keeper=keeper,
         watch=watch,
     )
+    if metrics is not None:
+        metrics.add(StatusMetrics(page.board, page.keeper))
+    return page
