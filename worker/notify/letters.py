@@ -7,15 +7,17 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from control.subscribers.notice import CONFIRM, Notice
 from control.subscribers.tokens import CONFIRM_WITHIN
 from worker.notify import short
 from worker.notify.delivery import Delivery
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 LONGEST_SUBJECT = 150
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -135,7 +137,15 @@ def _shortened(text: str, most: int) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    # Not at the top: most workers never have anything to tell.
+    from jinja2 import (  # noqa: PLC0415
+        Environment,
+        PackageLoader,
+        StrictUndefined,
+        select_autoescape,
+    )
+
     made = Environment(
         loader=PackageLoader("worker.notify", "templates"),
         autoescape=select_autoescape(["html"]),
