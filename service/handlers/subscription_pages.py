@@ -126,8 +126,8 @@ async def _form(
     request: web.Request, given: Given, error: str = "", status: int = 200
 ) -> web.Response:
     offered = request.app[SUBSCRIPTIONS].offered
-    if not offered:
-        return _page(subscribing.closed_page(_site(request), "Nobody can subscribe here yet."), 503)
+    if not offered:  # no 503: under maintenance that would look like the raised bridge
+        return _page(subscribing.closed_page(_site(request), "Nobody can subscribe here yet."), 404)
     known = await _components(request)
     text = subscribing.subscribe_page(_site(request), offered, known, given, error)
     return _page(text, status)

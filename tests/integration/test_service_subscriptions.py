@@ -203,7 +203,7 @@ async def test_where_it_is_not_set_up_it_says_so(
         status, said = await ask(bare)
         assert (status, said["setting"]) == (503, without)
         async with bare.http.get("/status/subscribe") as response:
-            assert response.status == 503
+            assert response.status == 404
             assert "Nobody can subscribe here yet" in await response.text()
 
 
