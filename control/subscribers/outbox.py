@@ -18,8 +18,9 @@ from control.stores.postgres import Connection, Database
 from control.subscribers.claim import CLAIM_S, Claim
 from control.subscribers.notice import CONFIRM, Notice
 
-IN_FLIGHT = 500
-"""Deliveries that are claimed at once in the whole fleet, so that few claims end unused."""
+IN_FLIGHT = 60
+"""Deliveries that are claimed at once in the whole fleet: thousands of messages leave slots to
+other jobs, and no claim ends before its turn comes."""
 
 QUARANTINE_AFTER = 3
 """Deliveries in a row that failed for good, after which a subscriber is told nothing more."""

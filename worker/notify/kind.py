@@ -15,13 +15,9 @@ if TYPE_CHECKING:
     from worker.context import JobContext
 
 KIND = "notify"
-AT_ONCE = 40
-"""In the whole fleet, so that thousands of messages leave slots to other jobs."""
 
 
-@job(
-    KIND, payload=Claim, max_attempts=1, timeout_s=CLAIM_S, concurrency=AT_ONCE, internal=True
-)  # fmt: skip
+@job(KIND, payload=Claim, max_attempts=1, timeout_s=CLAIM_S, internal=True)
 async def notify(context: JobContext, payload: Claim) -> dict[str, str]:
     """Make the attempt; what became of it."""
     # Not at the top: it would slow down the start of every CPU-bound job's process.

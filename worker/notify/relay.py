@@ -28,7 +28,7 @@ IDLE_S = 5.0
 ROOM = 2 * AT_ONCE
 """Deliveries that it takes at once, and has under way itself at most: the rest is for others."""
 
-_FULL_S = 0.25
+_FULL_S = 0.1
 _BACKOFF_S = (0.5, 15.0)
 _SPEC = Spec(
     kind=KIND, correlation_id="", lane="io", priority="high", max_attempts=1,
