@@ -32,18 +32,20 @@ bench: $(VENV)/dev.stamp ## Measure submission, claims and solving on the embedd
 bench-control: $(VENV)/dev.stamp ## Measure how fast a command reaches the fleet, and what idling costs
 	@$(BIN)/python -m tests.benchmarks.propagation $(ARGS)
 
-bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis (about 15 minutes)
+bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis, into the README (about 15 minutes)
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## Ask a running stack whatever its OpenAPI document allows (needs uv)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
+LOCKED = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header --no-annotate --upgrade
+
 lock: ## Renew the dependency locks (needs uv)
-	@for name in run dev; do \
-	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-header --no-annotate --upgrade --extra embedded --group build \
-	    $$([ $$name = dev ] && echo --group dev) pyproject.toml -o requirements/$$name.txt; \
-	done
+	@$(LOCKED) --extra embedded --group build pyproject.toml -o requirements/run.txt
+	@$(LOCKED) --extra embedded --group build --group dev pyproject.toml -o requirements/dev.txt
+	@$(LOCKED) --extra otel pyproject.toml -o requirements/image.txt
+	@$(LOCKED) --group pyproject.toml:build -o requirements/build.txt
 
 clean: ## Remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
