@@ -64,8 +64,9 @@ def open_page(
     edges = Edges(plane, database, publisher, clock)
     watch = Watch(engine, plane.registry.read, kind, clock)
     keeper = Keeper(
-        plane.instance, config.postgres.url, definitions=definitions, watch=watch, edges=edges,
-        publisher=publisher, replica=plane.replica, mode=mode, clock=clock,
+        plane.instance, config.postgres.url, database=database, definitions=definitions,
+        watch=watch, edges=edges, publisher=publisher, replica=plane.replica, mode=mode,
+        clock=clock,
     )  # fmt: skip
     board = StatusBoard(reader, plane.replica, definitions, clock, local=lambda: keeper.local)
     board.lost, keeper.told = keeper.suspect, board.hint
