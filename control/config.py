@@ -30,7 +30,7 @@ from control.settings import (
     whole,
     words,
 )
-from control.status_settings import StatusSection
+from control.status_settings import StatusPageSection, StatusSection
 
 PREFIX = "DRAWBRIDGE_"
 
@@ -294,6 +294,7 @@ class Config:
     identity: IdentitySection = field(default_factory=IdentitySection)
     health: HealthSection = field(default_factory=HealthSection)
     status: StatusSection = field(default_factory=StatusSection)
+    status_page: StatusPageSection = field(default_factory=StatusPageSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from control.settings import one_of, setting
+from control.settings import one_of, setting, url
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ENTRY = re.compile(rf"({_ID.pattern})(?::([^=:]{{1,100}}))?=(\S.*)", re.DOTALL)
@@ -49,4 +49,33 @@ class StatusSection:
         "draft",
         "what confirmed failures open: draft (for administrators to publish), published, or off",
         one_of("draft", "published", "off"),
+    )
+
+
+def _page_title(text: str) -> str:
+    if len(text) > 100:
+        raise ValueError("must have at most 100 characters")
+    return text
+
+
+_web_url = url("https", "http")
+
+
+def _page_url(text: str) -> str:
+    return _web_url(text).rstrip("/")
+
+
+@dataclass(frozen=True)
+class StatusPageSection:
+    """Where the status page is, and whose it is."""
+
+    title: str = setting(
+        "DRAWBRIDGE_STATUS_TITLE", "Drawbridge", "whose status the page tells", _page_title
+    )
+    url: str = setting(
+        "DRAWBRIDGE_STATUS_URL",
+        "",
+        "where the public finds this service, such as https://status.example.com, for addresses in "
+        "feeds and messages; empty: where each caller found it",
+        _page_url,
     )

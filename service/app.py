@@ -32,6 +32,7 @@ from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.callbacks import Callbacks
 from service.health_pages import HealthPages
+from service.statuspage.site import StatusSite
 from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
 from worker.jobs.archive import Archive
@@ -126,7 +127,7 @@ async def build(
     )  # fmt: skip
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
-    _install(app, table)
+    _install(app, table, config, clock)
 
     for name, work in (
         ("subscriber", subscriber.run()),
@@ -146,7 +147,12 @@ async def build(
     return app
 
 
-def _install(app: web.Application, table: tuple[routing.Route, ...]) -> None:
+def _install(
+    app: web.Application, table: tuple[routing.Route, ...], config: Config, clock: Clock
+) -> None:
+    page, told = config.status_page, app[appkeys.STATUS]
+    app[appkeys.STATUS_SITE] = StatusSite(page.title, told.board, told.reader, clock)
+    app[appkeys.STATUS_URL] = page.url
     app.on_response_prepare.append(middleware.add_headers)
     app.on_shutdown.append(_end_streams)
     routing.install(app, table)

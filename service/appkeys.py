@@ -17,6 +17,7 @@ from service.callbacks import Callbacks
 from service.gate import Gate
 from service.health_pages import HealthPages
 from service.problems import Problem
+from service.statuspage.site import StatusSite
 from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
 from worker.jobs.kinds import Kinds
@@ -37,6 +38,10 @@ GATE = web.AppKey("gate", Gate)
 BYPASS = web.AppKey("bypass", Bypass)
 HEALTH = web.AppKey("health", Engine)
 STATUS = web.AppKey("status", StatusPage)
+STATUS_SITE = web.AppKey("status_site", StatusSite)
+STATUS_URL = web.AppKey("status_url", str)
+"""Where the public finds the status page; empty: where each caller does."""
+
 PROBES = web.AppKey("probes", Probes)
 HEALTH_PAGES = web.AppKey("health_pages", HealthPages)
 CLOCK = web.AppKey[Clock]("clock", object)  # type: ignore[arg-type]

@@ -26,10 +26,11 @@ VARIABLES = {
     "check": "redis",
     "file": "start.js",
     "name": "not-found",
+    "incident": "01M8F000000000000000000000",
+    "window": "01M8F000000000000000000000",
+    "month": "2026-11",
     "component": "api",
-    "incident": "",
-    "window": "",
-    "series": "",
+    "series": "01M8F000000000000000000000",
 }
 """Of paths; a submission sets ``run_id``."""
 

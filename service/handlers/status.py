@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 from aiohttp import web
 
 from control.errors import StoreUnavailable
@@ -17,6 +18,7 @@ from service import status_bodies as b
 from service.appkeys import CLOCK, HEALTH, STATUS
 from service.handlers.jobs import answer
 from service.inputs import NoQuery
+from service.statuspage.standing import stand
 
 RECENT_DAYS, RECENT = 30, 20
 """How far back ``recent_incidents`` goes, and how many there are at most beside the open ones."""
@@ -130,7 +132,13 @@ def _entered(view: StatusView, asked_at: datetime) -> bool:
 
 
 def _view(request: web.Request) -> tuple[StatusView, datetime]:
-    return request.app[STATUS].board.view, request.app[CLOCK].now()
+    """What is told, as bad as the page says that it is."""
+    board = request.app[STATUS].board
+    standing = stand(board)
+    view = msgspec.structs.replace(
+        board.view, overall=standing.overall, components=standing.components
+    )
+    return view, request.app[CLOCK].now()
 
 
 def _told(request: web.Request, body: object) -> web.Response:
