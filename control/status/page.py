@@ -59,6 +59,7 @@ def open_page(
     """
     services = [service.name for service in external.services(config.health.external)]
     definitions = components.configured(config.status.components, services)
+    components.require_known(definitions, engine.snapshot.results)
     mode: Mode = config.status.incidents  # type: ignore[assignment]
     publisher, reader = Publisher(database, announces), StatusReader(database)
     edges = Edges(plane, database, publisher, clock)
