@@ -274,7 +274,7 @@ def window(**changes: Any) -> NewWindow:
     ({"end": after(32 * 86_400)}, "scheduled_end"),
 ])  # fmt: skip
 def test_windows_that_cannot_be(changes: dict[str, Any], where: str) -> None:
-    assert windows.checked_new(window(), NOON)
+    assert windows.checked_new(window(title="Arrêt\u202f: 👩\u200d🔧", description="a\n\tb"), NOON)
     with pytest.raises(InvalidInput) as error:
         windows.checked_new(window(**changes), NOON)
     assert error.value.where == where
