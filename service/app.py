@@ -100,10 +100,8 @@ async def build(
 
     arrivals = middleware.Arrivals(traffic, probes)
     app = web.Application(
-        middlewares=(
-            *await _entrance(life, config, arrivals, instance), pages.passive_signals, bridge.check,
-        )
-    )  # fmt: skip
+        middlewares=(*await _entrance(life, config, arrivals, instance), bridge.check)
+    )
     app[AT_ONCE] = arrivals.at_once
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs
@@ -124,8 +122,9 @@ async def build(
     app[appkeys.BYPASS] = bypass
     app[appkeys.HEALTH] = engine
     app[appkeys.STATUS] = open_page(
-        life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock
-    )
+        life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock,
+        metrics=metrics,
+    )  # fmt: skip
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
     _install(app, table, config, clock)

@@ -112,6 +112,15 @@ class LiveStores:
         """Give the application's role another password, and end its connections."""
         quoted = password.replace("'", "''")
         await self._as_superuser(f"ALTER ROLE drawbridge PASSWORD '{quoted}'")
+        await self._end_connections()
+
+    async def set_connections(self, most: int) -> None:
+        """Let the application's role have so many connections (-1: any number), and end those that
+        it has."""
+        await self._as_superuser(f"ALTER ROLE drawbridge CONNECTION LIMIT {most:d}")
+        await self._end_connections()
+
+    async def _end_connections(self) -> None:
         await self._as_superuser(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'drawbridge'"
         )

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 
+import asyncpg
 import msgspec
 
 from control import logs
@@ -113,7 +114,9 @@ class StatusBoard:
             found = await self._reader.revision()
             before, changed = self._revision, False
             if found.checks != before.checks:
-                self._checks, changed = await self._reader.checks(now), True
+                part, changed = await self._reader.checks(now), True
+                if part.components:  # else nobody has entered the configured ones yet
+                    self._checks = part
             if found.told != before.told:
                 self._told, changed = await self._reader.told(now), True
             self._revision, self._proved_at, self._as_of = found, asked_at, now
@@ -128,11 +131,11 @@ class StatusBoard:
             try:
                 await self.refresh()
                 told = ""
-            except StoreUnavailable as error:
+            except (StoreUnavailable, asyncpg.PostgresError) as error:
                 self.lost()
                 if str(error) != told:
                     told = str(error)
-                    self._log.warning("the status page is not read anew", reason=error.reason)
+                    self._log.warning("the status page is not read anew", reason=told)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hinted.wait(), POLL_S)
             self._hinted.clear()

@@ -1,6 +1,7 @@
 """Components in PostgreSQL that administrators make, and what they declare of any."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -36,7 +37,7 @@ class Components:
 
     def __init__(self, database: Database, known: Sequence[str], clock: Clock) -> None:
         self._database = database
-        self._known = frozenset((*known, components.SERVICE, components.WORKER))
+        self._known = frozenset((*known, components.SERVICE, components.WORKER, components.WORKERS))
         self._clock = clock
 
     async def create(self, new: Definition, checks: Sequence[str]) -> str:
@@ -50,7 +51,7 @@ class Components:
             raise InvalidInput("names none; a component is fed by one health check at least",
                                "checks")  # fmt: skip
         references = [str(each) for each in self._checks(checks)]
-        async with self._database.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             done = await connection.execute(
                 sql.queries("status_checks")["create"], id_, name,
                 texts.text(new.description, "description", needed=False), new.position,
@@ -64,7 +65,7 @@ class Components:
     async def change(self, id_: str, change: ComponentChange) -> None:
         """Let a component be different. Those of the configuration are changed there."""
         queries = sql.queries("status_checks")
-        async with self._database.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await self._own(connection, id_)
             rows = await reader.components(connection, self._clock.now())
             before = next(row.definition for row in rows if row.definition.id == id_)
@@ -86,7 +87,7 @@ class Components:
     async def retire(self, id_: str) -> None:
         """Show a component no longer; what is known of it stays."""
         queries = sql.queries("status_checks")
-        async with self._database.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await self._own(connection, id_)
             await connection.execute(queries["retire"], id_, self._clock.now())
             await connection.execute(queries["touch"])
@@ -97,8 +98,8 @@ class Components:
         now, queries = self._clock.now(), sql.queries("status_checks")
         if not now < until <= now + LONGEST_OVERRIDE:
             raise InvalidInput(f"must lie in the next {LONGEST_OVERRIDE.days} days", "until")
-        async with self._database.acquire() as connection, connection.transaction():
-            number = await self._held(connection, id_)
+        async with self._transaction() as connection:
+            number: int = (await self._origin(connection, id_))["number"]
             await connection.execute(queries["end_override"], number, now)
             await connection.execute(queries["override"], number, status, now, until)
             await self._counted(connection, now)
@@ -106,8 +107,8 @@ class Components:
     async def release(self, id_: str) -> None:
         """Declare nothing more of a component."""
         now, queries = self._clock.now(), sql.queries("status_checks")
-        async with self._database.acquire() as connection, connection.transaction():
-            number = await self._held(connection, id_)
+        async with self._transaction() as connection:
+            number: int = (await self._origin(connection, id_))["number"]
             await connection.execute(queries["end_override"], number, now)
             await self._counted(connection, now)
 
@@ -115,10 +116,12 @@ class Components:
         """Have whoever keeps the page look now."""
         await self._database.execute(sql.queries("status_checks")["request"], self._clock.now())
 
-    async def _held(self, connection: Connection, id_: str) -> int:
-        await connection.execute(sql.queries("status_checks")["hold"])
-        number: int = (await self._origin(connection, id_))["number"]
-        return number
+    @contextlib.asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Connection]:
+        """One that holds the state, as everybody's does who writes here: none waits crosswise."""
+        async with self._database.acquire() as connection, connection.transaction():
+            await connection.execute(sql.queries("status_checks")["hold"])
+            yield connection
 
     async def _own(self, connection: Connection, id_: str) -> None:
         if (await self._origin(connection, id_))["configured"]:

@@ -7,6 +7,8 @@ raised, and that no window holds any more, comes down; the position that was loo
 that nobody else moved it meanwhile.
 """
 
+from datetime import datetime
+
 import msgspec
 
 from control import logs, sql
@@ -18,7 +20,7 @@ from control.flags.document import MAINTENANCE, Position
 from control.flags.outcome import Verdict
 from control.flags.plane import ControlPlane
 from control.status import window_store, windows
-from control.status.publishing import Publisher
+from control.status.publishing import Publication, Publisher
 from control.status.states import WindowStatus
 from control.status.windows import Live, Wish
 from control.stores.postgres import Database
@@ -58,17 +60,23 @@ class Edges:
         return raised is not None and windows.is_ours(raised)
 
     async def _move(self) -> bool:
-        now, queries = self._clock.now(), sql.queries("status_windows")
+        now, moved = self._clock.now(), False
         async with self._publisher.publication() as publication:
-            connection = publication.connection
-            made = await window_store.make_ahead(connection, now)
-            rows = await connection.fetch(queries["due"], now)
-            for row in rows:
-                status = WindowStatus(row["status"])
-                edge = windows.edge(status, row["scheduled_start"], row["scheduled_end"], now)
-                if edge is not None:  # none: its times were changed while it was waited for
-                    await _STEPS[edge](publication, row["id"], now)
-                    self._log.info("maintenance window", window=row["id"], edge=edge)
+            # Again, while a series makes windows that have passed already.
+            while await self._move_due(publication, now):
+                moved = True
+        return moved
+
+    async def _move_due(self, publication: Publication, now: datetime) -> bool:
+        connection = publication.connection
+        made = await window_store.make_ahead(connection, now)
+        rows = await connection.fetch(sql.queries("status_windows")["due"], now)
+        for row in rows:
+            status = WindowStatus(row["status"])
+            edge = windows.edge(status, row["scheduled_start"], row["scheduled_end"], now)
+            if edge is not None:
+                await _STEPS[edge](publication, row["id"], now)
+                self._log.info("maintenance window", window=row["id"], edge=edge)
         return bool(rows or made)
 
     async def _raise(self) -> None:

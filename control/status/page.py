@@ -10,6 +10,7 @@ from control.flags.presence import Kind
 from control.health import external
 from control.health.engine import Engine
 from control.lifespan import Lifespan
+from control.metrics.registry import Metrics
 from control.status import components
 from control.status.automatic import Mode
 from control.status.board import StatusBoard
@@ -17,6 +18,7 @@ from control.status.component_store import Components
 from control.status.edges import Edges
 from control.status.incident_store import Incidents
 from control.status.keeper import Keeper
+from control.status.metrics import StatusMetrics
 from control.status.publishing import Announce, Publisher
 from control.status.reader import StatusReader
 from control.status.watch import Watch
@@ -48,6 +50,7 @@ def open_page(
     database: Database,
     clock: Clock,
     announces: Sequence[Announce] = (),
+    metrics: Metrics | None = None,
 ) -> StatusPage:
     """The status page of this process; its tasks belong to ``life``. No store needs to be there.
 
@@ -56,20 +59,22 @@ def open_page(
     """
     services = [service.name for service in external.services(config.health.external)]
     definitions = components.configured(config.status.components, services)
+    components.require_known(definitions, engine.snapshot.results)
     mode: Mode = config.status.incidents  # type: ignore[assignment]
     publisher, reader = Publisher(database, announces), StatusReader(database)
     edges = Edges(plane, database, publisher, clock)
     watch = Watch(engine, plane.registry.read, kind, clock)
     keeper = Keeper(
-        plane.instance, config.postgres.url, definitions=definitions, watch=watch, edges=edges,
-        publisher=publisher, replica=plane.replica, mode=mode, clock=clock,
+        plane.instance, config.postgres.url, database=database, definitions=definitions,
+        watch=watch, edges=edges, publisher=publisher, replica=plane.replica, mode=mode,
+        clock=clock,
     )  # fmt: skip
     board = StatusBoard(reader, plane.replica, definitions, clock, local=lambda: keeper.local)
     board.lost, keeper.told = keeper.suspect, board.hint
     life.supervise("keeper of the status page", keeper.run())
     if kind == "service":
         life.supervise("status page", board.run())
-    return StatusPage(
+    page = StatusPage(
         board=board,
         reader=reader,
         components=Components(database, list(engine.snapshot.results), clock),
@@ -79,3 +84,6 @@ def open_page(
         keeper=keeper,
         watch=watch,
     )
+    if metrics is not None:
+        metrics.add(StatusMetrics(page.board, page.keeper))
+    return page

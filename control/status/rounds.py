@@ -31,6 +31,7 @@ async def declare(connection: Connection, definitions: Sequence[Definition], now
     """Bring the configured components up to date; those that are configured no more retire."""
     queries = sql.queries("status_checks")
     async with connection.transaction():
+        await connection.execute(queries["hold"])
         await connection.executemany(
             queries["declare"],
             [

@@ -1,6 +1,5 @@
 """Maintenance windows in PostgreSQL: made, changed, ended; recurring ones are made ahead."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -19,8 +18,11 @@ from control.stores.postgres import Connection
 AHEAD = 10
 """So many windows of a series are made ahead."""
 
-MOST_MISSED = 100
-"""So many windows of a series are made at a time that passed while nobody was there."""
+MOST_MADE = 1000
+"""So many times of a series are looked at in one go."""
+
+OLDEST = timedelta(days=90)
+"""Windows that passed longer ago, while nobody was there, are not even entered."""
 
 
 class Windows:
@@ -215,15 +217,17 @@ async def _make(connection: Connection, id_: str, now: datetime) -> int:
     queries = sql.queries("status_windows")
     series = (await connection.fetch(queries["series"], id_))[0]
     lacking = AHEAD - int(await connection.fetchval(queries["ahead"], id_))
-    length = timedelta(seconds=series["length_s"])
-    made, count = series["made_until"], 0
-    for begins in _times(
-        recurrence.after(
-            series["recurrence"], series["first_start"], series["timezone"], made,
-            AHEAD + MOST_MISSED,
-        ),
-        length, now, lacking,
-    ):  # fmt: skip
+    if lacking <= 0:
+        return 0
+    length, made, count = timedelta(seconds=series["length_s"]), series["made_until"], 0
+    for begins in recurrence.after(
+        series["recurrence"], series["first_start"], series["timezone"], made, MOST_MADE
+    ):
+        if count >= lacking and begins + length > now:
+            break
+        made = begins
+        if begins + length < now - OLDEST:
+            continue
         new = NewWindow(
             title=series["title"],
             description=series["description"],
@@ -233,14 +237,6 @@ async def _make(connection: Connection, id_: str, now: datetime) -> int:
             raise_bridge=series["raise_bridge"],
         )
         count += bool(await _insert(connection, new, id_, now, series["created_by"]))
-        made = begins
-    await connection.execute(queries["made"], id_, made)
+    if made != series["made_until"]:
+        await connection.execute(queries["made"], id_, made)
     return count
-
-
-def _times(
-    times: Sequence[datetime], length: timedelta, now: datetime, lacking: int
-) -> list[datetime]:
-    """Those that have passed, and as many to come as are lacking."""
-    past = [at for at in times if at + length <= now]
-    return past + [at for at in times if at + length > now][: max(0, lacking)]
