@@ -75,8 +75,8 @@ class Page:
         self.edges = Edges(plane, database, publisher, clock)
         watching: Any = self.seen
         self.keeper = Keeper(
-            plane.instance, url, definitions=definitions, watch=watching, edges=self.edges,
-            publisher=publisher, replica=plane.replica, mode=mode, clock=clock,
+            plane.instance, url, database=database, definitions=definitions, watch=watching,
+            edges=self.edges, publisher=publisher, replica=plane.replica, mode=mode, clock=clock,
         )  # fmt: skip
         self.reader = StatusReader(database)
         self.incidents = Incidents(publisher, clock)

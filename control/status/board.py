@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 
+import asyncpg
 import msgspec
 
 from control import logs
@@ -130,11 +131,11 @@ class StatusBoard:
             try:
                 await self.refresh()
                 told = ""
-            except StoreUnavailable as error:
+            except (StoreUnavailable, asyncpg.PostgresError) as error:
                 self.lost()
                 if str(error) != told:
                     told = str(error)
-                    self._log.warning("the status page is not read anew", reason=error.reason)
+                    self._log.warning("the status page is not read anew", reason=told)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hinted.wait(), POLL_S)
             self._hinted.clear()

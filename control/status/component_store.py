@@ -37,7 +37,7 @@ class Components:
 
     def __init__(self, database: Database, known: Sequence[str], clock: Clock) -> None:
         self._database = database
-        self._known = frozenset((*known, components.SERVICE, components.WORKER))
+        self._known = frozenset((*known, components.SERVICE, components.WORKER, components.WORKERS))
         self._clock = clock
 
     async def create(self, new: Definition, checks: Sequence[str]) -> str:

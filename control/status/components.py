@@ -20,6 +20,9 @@ from control.status.states import Status, worst
 SERVICE, WORKER = "fleet:service", "fleet:worker"
 """Stand among the checks for: an instance of that kind is live."""
 
+WORKERS = "workers"
+"""The check of services that says nearly the same as the latter; a worker has it from the fleet."""
+
 MAX_NAME, MAX_DESCRIPTION, MAX_CHECKS = 100, 1000, 20
 
 _CHECK = re.compile(r"([a-z][a-z0-9_:.-]{0,99})(?:@([a-z_]+))?")
@@ -160,6 +163,18 @@ def configured(setting: str, external: Iterable[str]) -> tuple[Definition, ...]:
         changes: dict[str, Any] = {"checks": checks} | ({"name": name} if name else {})
         found[id_] = msgspec.structs.replace(before, **changes)
     return tuple(found.values())
+
+
+def require_known(definitions: Iterable[Definition], known: Iterable[str]) -> None:
+    """Raises :class:`ConfigError` where a component names a check that is none."""
+    names = {*known, SERVICE, WORKER, WORKERS}
+    for each in definitions:
+        for check in each.checks:
+            if check.name not in names:
+                raise ConfigError(
+                    f"DRAWBRIDGE_STATUS_COMPONENTS: {each.id} is fed by {check.name}, which is no "
+                    f"check here; there are {', '.join(sorted(names))}"
+                )
 
 
 def id_of(name: str) -> str:

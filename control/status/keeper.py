@@ -2,7 +2,8 @@
 
 Whoever holds a PostgreSQL advisory lock is in office. All that it writes about components goes over
 the connection that holds the lock, so one that was held up (SIGSTOP) and has lost it writes
-nothing. The others try for the lock, and take over within an interval.
+nothing. The others see within seconds that the lock is free. Windows are moved by whoever sees
+first that it is time, in office or not.
 
 While PostgreSQL is away nobody is in office. Then every instance judges by itself, for its own
 readers, and remembers what it saw: whoever comes into office first enters that, by the same rules.
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -31,14 +32,17 @@ from control.status.publishing import Publisher
 from control.status.reader import ComponentRow
 from control.status.watch import Watch
 from control.stores import postgres
-from control.stores.postgres import Connection
+from control.stores.postgres import Connection, Database
 
 LOCK = 0x6472_6177_7374_6174
 """Key of the advisory lock: the letters "drawstat"."""
 
 TICK_S = 1.0
-CANDIDATE_S = (15.0, 25.0)
-"""How often the others try for the office: within half an interval."""
+CANDIDATE_S = (2.0, 3.0)
+"""How often the others see whether the office is vacant, and whether a window waits."""
+
+REMEMBER_S = 30.0
+"""How often they read how things stand, for the time when PostgreSQL is away."""
 
 AWAY_S = 2.0
 """How often PostgreSQL is tried while it is away."""
@@ -68,6 +72,7 @@ class Keeper:
         instance: str,
         url: str,
         *,
+        database: Database,
         definitions: Sequence[Definition],
         watch: Watch,
         edges: Edges,
@@ -90,6 +95,8 @@ class Keeper:
         """What was seen while PostgreSQL was away."""
         self.in_office = False
         self._url = url
+        self._database = database
+        self._remembered_at = 0.0
         self._held: dict[str, Judged] = {}
         self.declared: Sequence[Definition] = definitions
         self._local: Mapping[str, Judged] | None = None
@@ -131,6 +138,9 @@ class Keeper:
 
     def remember(self, rows: Sequence[ComponentRow]) -> None:
         """What is stored of components now: from here this instance would go on alone."""
+        if not rows:  # nobody has entered the configured ones yet
+            return
+        self._remembered_at = self.clock.monotonic()
         self.declared = [row.definition for row in rows]
         self._held = {row.definition.id: row.judged for row in rows}
 
@@ -157,8 +167,25 @@ class Keeper:
             await asyncio.sleep(AWAY_S)
             return
         self._woken.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), random.uniform(*CANDIDATE_S))  # noqa: S311
+        with contextlib.suppress(StoreUnavailable, asyncpg.PostgresError):
+            while await self._occupied():
+                with contextlib.suppress(TimeoutError):
+                    pause_s = random.uniform(*CANDIDATE_S)  # noqa: S311 - jitter
+                    await asyncio.wait_for(self._woken.wait(), pause_s)
+                    return
+
+    async def _occupied(self) -> bool:
+        """Whether somebody is in office. A window whose time has come waits for nobody."""
+        row = await self._database.fetchrow(
+            sql.queries("status_checks")["vacancy"], self.clock.now(), LOCK
+        )
+        if row is not None and row["due"]:
+            await self.edges.settle()
+            self.told()
+        if self.clock.monotonic() - self._remembered_at > REMEMBER_S:
+            async with self._database.acquire() as connection:
+                self.remember(await reader.components(connection, self.clock.now()))
+        return row is not None and row["held"]
 
     async def _look_alone(self) -> None:
         """Judge by what this instance sees, if it is time to."""
@@ -193,6 +220,7 @@ class Office:
         self._tidied_at = 0.0
         self._position = NOTHING.position
         self._revision = -1
+        self._log = logs.get(__name__)
 
     @property
     def hurried(self) -> bool:
@@ -225,7 +253,7 @@ class Office:
             await self._read()
             self._revision = row["checks"]
         if row["due"]:
-            await keeper.edges.settle()
+            await self._settle(keeper.edges.settle())
             keeper.told()
         await self._follow_bridge()
         if row["asked"] or self._due_at is None or now >= self._due_at or self._differs():
@@ -277,7 +305,14 @@ class Office:
         now = keeper.clock.monotonic()
         if keeper.edges.untidy and now - self._tidied_at >= TIDY_S:
             self._tidied_at = now
-            await keeper.edges.tidy()
+            await self._settle(keeper.edges.tidy())
+
+    async def _settle(self, work: Awaitable[object]) -> None:
+        """What cannot be done now is done at the next tick; it is no reason to leave the office."""
+        try:
+            await work
+        except StoreUnavailable as error:
+            self._log.warning("a maintenance window waits", reason=error.reason)
 
     def _differs(self) -> bool:
         """Whether the checks know something that is not held yet, and no row of looks is under

@@ -61,13 +61,15 @@ def open_page(
     """
     services = [service.name for service in external.services(config.health.external)]
     definitions = components.configured(config.status.components, services)
+    components.require_known(definitions, engine.snapshot.results)
     mode: Mode = config.status.incidents  # type: ignore[assignment]
     publisher, reader = Publisher(database, announces, announced), StatusReader(database)
     edges = Edges(plane, database, publisher, clock)
     watch = Watch(engine, plane.registry.read, kind, clock)
     keeper = Keeper(
-        plane.instance, config.postgres.url, definitions=definitions, watch=watch, edges=edges,
-        publisher=publisher, replica=plane.replica, mode=mode, clock=clock,
+        plane.instance, config.postgres.url, database=database, definitions=definitions,
+        watch=watch, edges=edges, publisher=publisher, replica=plane.replica, mode=mode,
+        clock=clock,
     )  # fmt: skip
     board = StatusBoard(reader, plane.replica, definitions, clock, local=lambda: keeper.local)
     board.lost, keeper.told = keeper.suspect, board.hint

@@ -1,5 +1,6 @@
 """What people write, within limits. It is Markdown, shown escaped; nothing in it is obeyed."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -8,6 +9,7 @@ from control.errors import InvalidInput
 
 MAX_TITLE, MAX_TEXT = 200, 10_000
 MAX_COMPONENTS = 50
+_JOINERS = "\u200c\u200d"
 FAR = timedelta(days=366)
 """Nobody promises anything for later than that."""
 
@@ -33,7 +35,7 @@ def title(text: str, where: str = "title") -> str:
         raise InvalidInput("is empty", where)
     if len(found) > MAX_TITLE:
         raise InvalidInput(f"is longer than {MAX_TITLE} characters", where)
-    if not found.isprintable():
+    if not all(map(_showable, found)):
         raise InvalidInput("holds characters that cannot be printed", where)
     return found
 
@@ -45,9 +47,16 @@ def text(given: str, where: str, *, needed: bool = True) -> str:
         raise InvalidInput("is empty", where)
     if len(found) > MAX_TEXT:
         raise InvalidInput(f"is longer than {MAX_TEXT} characters", where)
-    if any(not (character.isprintable() or character in "\n\t") for character in found):
+    if not all(_showable(character) or character in "\n\t" for character in found):
         raise InvalidInput("holds characters that cannot be printed", where)
     return found
+
+
+def _showable(character: str) -> bool:
+    """Any language, the blanks and joiners that some need too; nothing that a screen would obey."""
+    return (
+        character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs"
+    )
 
 
 def future(at: datetime | None, now: datetime, where: str) -> datetime | None:

@@ -8,7 +8,14 @@ from control.errors import StoreUnavailable
 from control.flags.presence import Kind, Roll
 from control.health.engine import Engine
 from control.status import components
-from control.status.components import SERVICE, WORKER, Definition, Found, Observation
+from control.status.components import (
+    SERVICE,
+    WORKER,
+    WORKERS,
+    Definition,
+    Found,
+    Observation,
+)
 
 _ROLL_S = 3.0
 _NAMES: dict[str, Kind] = {SERVICE: "service", WORKER: "worker"}
@@ -37,6 +44,7 @@ class Watch:
         """The same from memory."""
         found = components.of_snapshot(self._engine.snapshot, self._clock.monotonic())
         found |= self._fleet
+        found.setdefault(WORKERS, self._fleet.get(WORKER, Found.UNKNOWN))
         seen = {each.id: components.observed(each.checks, found) for each in definitions}
         return {id_: observation for id_, observation in seen.items() if observation is not None}
 

@@ -26,7 +26,7 @@ QUARANTINE_AFTER = 3
 """Deliveries in a row that failed for good, after which a subscriber is told nothing more."""
 
 _ANNOUNCE_S = 60.0
-"""To write a delivery for everybody; a hundred thousand take about a second."""
+"""To write a delivery for everybody, however many they are: a change must not fail for that."""
 
 _PRUNE_AT_ONCE = 20
 _decode = msgspec.json.Decoder(Notice).decode

@@ -7,7 +7,9 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from control import status_settings
 from control.errors import StoreUnavailable
+from control.ids import is_id
 from control.status import texts
 from control.status.component_store import ComponentChange
 from control.status.components import Definition
@@ -59,7 +61,7 @@ async def update_incident(request: web.Request) -> web.Response:
         next_update=_moment(wanted.next_update, "next_update"),
         impacts=impacts,
     )
-    page, id_ = request.app[STATUS], request.match_info["incident"]
+    page, id_ = request.app[STATUS], _named_in_path(request, "incident")
     return await _incident(request, await page.incidents.update(id_, said, auth.caller(request)))
 
 
@@ -67,14 +69,17 @@ async def resolve_incident(request: web.Request) -> web.Response:
     """Say that it is over."""
     wanted = await _body(request, b.IncidentResolve)
     done = await request.app[STATUS].incidents.resolve(
-        request.match_info["incident"], wanted.root_cause, wanted.resolution, auth.caller(request)
+        _named_in_path(request, "incident"),
+        wanted.root_cause,
+        wanted.resolution,
+        auth.caller(request),
     )
     return await _incident(request, done)
 
 
 async def publish_incident(request: web.Request) -> web.Response:
     """Publish a draft."""
-    page, id_ = request.app[STATUS], request.match_info["incident"]
+    page, id_ = request.app[STATUS], _named_in_path(request, "incident")
     return await _incident(request, await page.incidents.publish(id_, auth.caller(request)))
 
 
@@ -114,32 +119,32 @@ async def change_window(request: web.Request) -> web.Response:
         components=None if components is None else _named(request, components),
         raise_bridge=wanted.raise_bridge,
     )
-    page, id_ = request.app[STATUS], request.match_info["window"]
+    page, id_ = request.app[STATUS], _named_in_path(request, "window")
     return await _window(request, await page.windows.change(id_, change, auth.caller(request)))
 
 
 async def extend_window(request: web.Request) -> web.Response:
     """Let a window take longer."""
     longer = timedelta(minutes=(await _body(request, b.WindowExtend)).minutes)
-    page, id_ = request.app[STATUS], request.match_info["window"]
+    page, id_ = request.app[STATUS], _named_in_path(request, "window")
     return await _window(request, await page.windows.extend(id_, longer))
 
 
 async def finish_window(request: web.Request) -> web.Response:
     """End a window now."""
-    page, id_ = request.app[STATUS], request.match_info["window"]
+    page, id_ = request.app[STATUS], _named_in_path(request, "window")
     return await _window(request, await page.windows.finish(id_))
 
 
 async def cancel_window(request: web.Request) -> web.Response:
     """Call a window off."""
-    page, id_ = request.app[STATUS], request.match_info["window"]
+    page, id_ = request.app[STATUS], _named_in_path(request, "window")
     return await _window(request, await page.windows.cancel(id_))
 
 
 async def cancel_series(request: web.Request) -> web.Response:
     """Call off all windows of a series that have not begun."""
-    found = await request.app[STATUS].windows.cancel_series(request.match_info["series"])
+    found = await request.app[STATUS].windows.cancel_series(_named_in_path(request, "series"))
     await _refreshed(request)
     return answer(b.WindowList([b.window_detail(each) for each in found]))
 
@@ -166,14 +171,14 @@ async def change_component(request: web.Request) -> web.Response:
         position=wanted.position,
         checks=None if wanted.checks is None else tuple(wanted.checks),
     )
-    id_ = request.match_info["component"]
+    id_ = _named_in_path(request, "component")
     await request.app[STATUS].components.change(id_, change)
     return await _component(request, id_)
 
 
 async def retire_component(request: web.Request) -> web.Response:
     """Show a component no longer."""
-    await request.app[STATUS].components.retire(request.match_info["component"])
+    await request.app[STATUS].components.retire(_named_in_path(request, "component"))
     await _refreshed(request)
     return web.Response(status=204)
 
@@ -181,16 +186,24 @@ async def retire_component(request: web.Request) -> web.Response:
 async def override_component(request: web.Request) -> web.Response:
     """Declare how a component is, for a while."""
     wanted = await _body(request, b.Override)
-    until, id_ = inputs.moment(wanted.until, "until"), request.match_info["component"]
+    until, id_ = inputs.moment(wanted.until, "until"), _named_in_path(request, "component")
     await request.app[STATUS].components.override(id_, Status(wanted.status), until)
     return await _component(request, id_)
 
 
 async def release_component(request: web.Request) -> web.Response:
     """Let its checks speak for it again."""
-    id_ = request.match_info["component"]
+    id_ = _named_in_path(request, "component")
     await request.app[STATUS].components.release(id_)
     return await _component(request, id_)
+
+
+def _named_in_path(request: web.Request, what: str) -> str:
+    """The id in the path. Raises :class:`Unknown` for what can be none."""
+    id_ = request.match_info[what]
+    if not (status_settings.is_id(id_) if what == "component" else is_id(id_)):
+        raise Unknown(what, id_)
+    return id_
 
 
 async def _body(request: web.Request, kind: type[T]) -> T:

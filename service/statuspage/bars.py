@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
+import msgspec
 from markupsafe import Markup
 
 from control.status.states import Status
-from control.status.view import DayEntry
+from control.status.view import ComponentView, DayEntry
 from service.statuspage.palette import LOOKS, Look
 
 STEP, WIDTH, HEIGHT = 5.0, 3.6, 36.0
@@ -15,6 +16,7 @@ STEP, WIDTH, HEIGHT = 5.0, 3.6, 36.0
 
 _GAP = 4.0
 _PATH = Markup('<path class="{}" d="{}"><title>{}</title></path>')
+_WORDLESS = {Status.OPERATIONAL: "no trouble", Status.UNKNOWN: "no record"}
 _SECONDS = {"d": 86_400, "h": 3_600, "min": 60}
 
 
@@ -40,6 +42,16 @@ class Row:
     def days(self) -> int:
         """How many they are."""
         return (self.last - self.first).days + 1
+
+
+def days(component: ComponentView) -> tuple[DayEntry, ...]:
+    """Its days; today is at least as bad as the present, which may be news of this minute."""
+    if not component.days or component.status is Status.UNKNOWN:
+        return component.days
+    today = component.days[-1]
+    if component.status.rank <= today.status.rank:
+        return component.days
+    return (*component.days[:-1], msgspec.structs.replace(today, status=component.status))
 
 
 def bars(days: tuple[DayEntry, ...]) -> list[Bar]:
@@ -90,7 +102,7 @@ def says(day: DayEntry) -> str:
         if seconds >= 1
     ]
     if not parts:
-        return "no record" if day.status is Status.UNKNOWN else "no trouble"
+        return _WORDLESS.get(day.status) or LOOKS[day.status].label.lower()
     return ", ".join(parts)
 
 

@@ -111,7 +111,7 @@ def environment() -> Environment:
         finalize=lambda told: prose.clean(told) if type(told) is str else told,
     )
     made.filters |= {
-        "drawn": bars.drawn, "dates": dates, "iso": iso, "month": month,
+        "days": bars.days, "drawn": bars.drawn, "dates": dates, "iso": iso, "month": month,
         "month_name": month_name, "percent": percent, "picture": picture, "plain": prose.plain,
         "prose": prose.rendered, "rows": bars.rows, "shortened": prose.shortened, "since": since,
         "utc": utc,

@@ -150,6 +150,13 @@ async def test_incidents_that_cannot_be(api: Served) -> None:
     ):  # fmt: skip
         refused = await send(api, "POST", "/api/status/incidents/create", body, 422)
         assert field in refused["detail"]
+    for path in ("incidents/%00/resolve", "maintenance/x/extend", "components/%C3%A9/override"):
+        method = "PUT" if path.endswith("override") else "POST"
+        body = {"status": "degraded", "until": soon(hours=1)} if method == "PUT" else {"minutes": 1}
+        body = {"resolution": "r"} if path.endswith("resolve") else body
+        await send(api, method, f"/api/status/{path}", body, 404)
+    never = {"title": "t", "scheduled_end": "9999-12-31T23:59:59-23:00"}
+    await send(api, "POST", "/api/status/maintenance", never, 422)
 
 
 async def test_who_may_change_what(api: Served, database: Database) -> None:

@@ -253,6 +253,20 @@ def test_the_bars_the_table_and_the_words_tell_of_the_same_days() -> None:
     assert {each.get("scope") for each in page.all("th")} == {"col", "row"}
 
 
+def test_today_is_at_least_as_bad_as_the_present() -> None:
+    now = bars.days(component("API", Status.MAJOR_OUTAGE, (1,)))
+    assert [(bar.look, bar.says.partition(": ")[2]) for bar in bars.bars(now)[-2:]] == [
+        ("degraded", "degraded 8 min"), ("major", "major outage"),
+    ]  # fmt: skip
+    for status, troubled in (
+        (Status.UNKNOWN, ()),
+        (Status.OPERATIONAL, (0,)),
+        (Status.DEGRADED, (0,)),
+    ):
+        shown = component("API", status, troubled)
+        assert bars.days(shown) == shown.days
+
+
 def test_shares_are_never_rounded_up() -> None:
     told = [templates.percent(share) for share in (100.0, 99.9999, 99.996, 0.0, None)]
     assert told == ["100 % uptime", "99.99 % uptime", "99.99 % uptime", "0 % uptime",

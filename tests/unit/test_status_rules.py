@@ -19,6 +19,7 @@ from control.status.components import (
     Observation,
     configured,
     observed,
+    require_known,
 )
 from control.status.errors import Illegal
 from control.status.incidents import NewIncident, Said
@@ -216,6 +217,10 @@ def test_components_of_the_configuration() -> None:
     assert found["api"].checks[0].name == SERVICE
     with pytest.raises(ConfigError, match="STATUS_COMPONENTS"):
         configured("shop=redis@awful", ())
+    with pytest.raises(ConfigError, match="external:shop"):
+        require_known(
+            found.values(), ["redis", "neo4j", "database", "external:s3", "external:clerk"]
+        )
 
 
 @given(
@@ -269,7 +274,7 @@ def window(**changes: Any) -> NewWindow:
     ({"end": after(32 * 86_400)}, "scheduled_end"),
 ])  # fmt: skip
 def test_windows_that_cannot_be(changes: dict[str, Any], where: str) -> None:
-    assert windows.checked_new(window(), NOON)
+    assert windows.checked_new(window(title="Arrêt\u202f: 👩\u200d🔧", description="a\n\tb"), NOON)
     with pytest.raises(InvalidInput) as error:
         windows.checked_new(window(**changes), NOON)
     assert error.value.where == where

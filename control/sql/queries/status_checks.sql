@@ -25,6 +25,22 @@ SELECT state.requested_at IS NOT NULL AS asked, state.checks,
        ) AS due
 FROM drawbridge.status_state AS state;
 
+-- name: vacancy
+-- Whether somebody holds the lock $2, and whether a window waits for somebody.
+SELECT EXISTS (
+           SELECT FROM pg_locks
+           WHERE locktype = 'advisory' AND granted AND objsubid = 1
+               AND classid::bigint = $2::bigint >> 32
+               AND objid::bigint = $2::bigint & 4294967295
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       ) AS held,
+       EXISTS (
+           SELECT FROM drawbridge.status_windows
+           WHERE status = 'scheduled' AND scheduled_start <= $1
+              OR status = 'in_progress' AND scheduled_end <= $1
+              OR bridge IN ('raising', 'lowering')
+       ) AS due;
+
 -- name: declare
 INSERT INTO drawbridge.status_components
     (id, name, description, position, checks, follows_flag, configured, created_at)
