@@ -51,6 +51,8 @@ from worker.jobs.manager import JobStateManager
 _DATABASE_S = 1.4
 """For a connection, and for a query: looking up a token, together, stays below three seconds."""
 
+_LOOKED_S = 0.05
+
 
 async def build(
     config: Config, life: Lifespan, *, instance: str, clock: Clock | None = None
@@ -201,12 +203,19 @@ async def _entrance(
 
 
 async def settled(app: web.Application, within_s: float) -> None:
-    """Wait until this instance may let work in, lest its very first callers are refused.
+    """Wait until this instance may let work in and knows how components are, lest its very first
+    callers are refused, or told that nothing is known.
 
     Returns after ``within_s`` in any case: probes must be answered whatever store is away.
     """
+    board = app[appkeys.STATUS].board
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(app[appkeys.PLANE].replica.proved.wait(), within_s)
+        async with asyncio.timeout(within_s):
+            await app[appkeys.PLANE].replica.proved.wait()
+            while True:
+                if board.looked_at:  # from the records, or by this instance alone
+                    return
+                await asyncio.sleep(_LOOKED_S)
 
 
 def begin_stop(app: web.Application) -> None:

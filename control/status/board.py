@@ -17,13 +17,16 @@ from control.clock import Clock
 from control.errors import StoreUnavailable
 from control.flags.replica import Replica
 from control.status import composing
-from control.status.components import Definition
+from control.status.components import WORKER, Definition
 from control.status.composing import Known
 from control.status.judging import Judged
 from control.status.reader import Revision, StatusReader, ToldPart
 from control.status.view import StatusView
 
 POLL_S = 2.0
+FIRST_S, HURRIED_S = 10.0, 0.2
+"""In its first seconds an instance reads oftener, as long as some component was never looked at."""
+
 STALE_S = 15.0
 """From this age on what is told is called old."""
 
@@ -55,6 +58,7 @@ class StatusBoard:
         self._proved_at: float | None = None
         self._reading = asyncio.Lock()
         self._hinted = asyncio.Event()
+        self._began_at = clock.monotonic()
         self._tells: list[Tell] = []
         self._log = logs.get(__name__)
         self._made_of: tuple[object, ...] = ()
@@ -85,6 +89,14 @@ class StatusBoard:
     def known(self) -> bool:
         """Whether PostgreSQL was ever read."""
         return self._proved_at is not None
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether every component was looked at once; that a worker lives may show later."""
+        return all(
+            each.last_checked or any(check.startswith(WORKER) for check in each.checks)
+            for each in self.view.components
+        )
 
     @property
     def age_s(self) -> float | None:
@@ -137,8 +149,13 @@ class StatusBoard:
                     told = str(error)
                     self._log.warning("the status page is not read anew", reason=told)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hinted.wait(), POLL_S)
+                await asyncio.wait_for(self._hinted.wait(), self._pause_s)
             self._hinted.clear()
+
+    @property
+    def _pause_s(self) -> float:
+        young = self._clock.monotonic() - self._began_at < FIRST_S
+        return HURRIED_S if young and not self.looked_at else POLL_S
 
     def _announce(self) -> None:
         view = self.view
