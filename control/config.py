@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from control.delivery_settings import ArchiveSection, CallbacksSection
+from control.delivery_settings import ArchiveSection, CallbacksSection, NotifySection
 from control.errors import ConfigError
+from control.health_settings import HealthSection
 from control.settings import (
     Setting,
     flag,
@@ -23,7 +24,6 @@ from control.settings import (
     one_of,
     path,
     secret_text,
-    services,
     setting,
     shares,
     size,
@@ -31,6 +31,7 @@ from control.settings import (
     whole,
     words,
 )
+from control.status_settings import StatusPageSection, StatusSection
 
 PREFIX = "DRAWBRIDGE_"
 
@@ -111,6 +112,12 @@ class ServiceSection:
         "/base-pricing/api/v1",
         "path under which the six app-status routes are served",
         path,
+    )
+    proxies: tuple[str, ...] = setting(
+        "DRAWBRIDGE_PROXIES",
+        (),
+        "networks of proxies before the service, whose X-Forwarded-For is believed: 10.0.0.0/8",
+        networks,
     )
     admin_token: str = setting(
         "DRAWBRIDGE_ADMIN_TOKEN",
@@ -236,37 +243,6 @@ class IdentitySection:
 
 
 @dataclass(frozen=True)
-class HealthSection:
-    """Health checks and their routes."""
-
-    networks: tuple[str, ...] = setting(
-        "DRAWBRIDGE_HEALTH_NETWORKS",
-        ("127.0.0.0/8", "::1"),
-        "networks whose callers see classes of errors, latencies and details, as viewers do; "
-        "requests that a proxy forwarded never count",
-        networks,
-    )
-    external: tuple[str, ...] = setting(
-        "DRAWBRIDGE_HEALTH_EXTERNAL",
-        (),
-        "services to look at: clerk, resend, s3, stripe, twilio, supabase=URL, name=URL or URLs",
-        services,
-    )
-    external_every_s: float = setting(
-        "DRAWBRIDGE_HEALTH_EXTERNAL_EVERY_S",
-        30.0,
-        "seconds between two looks at such a service, by one instance of the fleet",
-        number(1, 3_600, "seconds"),
-    )
-    liveness_port: int = setting(
-        "DRAWBRIDGE_LIVENESS_PORT",
-        0,
-        "port on which a thread answers /health even while the process is too busy; 0: none",
-        whole(0, 65535),
-    )
-
-
-@dataclass(frozen=True)
 class LogSection:
     """Logs and traces."""
 
@@ -320,10 +296,13 @@ class Config:
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
     callbacks: CallbacksSection = field(default_factory=CallbacksSection)
+    notify: NotifySection = field(default_factory=NotifySection)
     archive: ArchiveSection = field(default_factory=ArchiveSection)
     control: ControlSection = field(default_factory=ControlSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     health: HealthSection = field(default_factory=HealthSection)
+    status: StatusSection = field(default_factory=StatusSection)
+    status_page: StatusPageSection = field(default_factory=StatusPageSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)
     sources: Mapping[str, str] = field(default_factory=dict)
