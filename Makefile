@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test test-neo4j lint types format bench bench-control bench-jobs bench-networks fuzz lock clean
+.PHONY: help run test test-neo4j lint types format bench bench-control bench-jobs bench-networks look fuzz lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis, 
 
 bench-networks: $(VENV)/dev.stamp ## Measure how a million edges are stored and read, and the memory that takes
 	@$(BIN)/python -m tests.benchmarks.networks $(ARGS)
+
+look: $(VENV)/dev.stamp ## Check the status page with axe-core and take screenshots (needs chromium, node, npm)
+	@$(BIN)/python -m tests.look $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## Ask a running stack whatever its OpenAPI document allows (needs uv)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
