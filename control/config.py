@@ -19,6 +19,7 @@ from control.settings import (
     flag,
     masked,
     names,
+    networks,
     number,
     one_of,
     path,
