@@ -32,7 +32,7 @@ bench: $(VENV)/dev.stamp ## Measure submission, claims and solving on the embedd
 bench-control: $(VENV)/dev.stamp ## Measure how fast a command reaches the fleet, and what idling costs
 	@$(BIN)/python -m tests.benchmarks.propagation $(ARGS)
 
-bench-fleet: $(VENV)/dev.stamp ## Measure hundreds of replicas and several workers, into deploy/SCALE.md (about 4 minutes)
+bench-fleet: $(VENV)/dev.stamp ## Measure hundreds of replicas and several workers, into deploy/SCALE.md (about 3 minutes)
 	@$(BIN)/python -m tests.benchmarks.fleet $(ARGS)
 
 bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis, into the README (about 15 minutes)

@@ -216,18 +216,22 @@ def between_changes(size: Size, config: Config | None = None) -> Load:
 
 
 def connections(size: Size, config: Config | None = None, *, busy: bool = False) -> Connections:
-    """What stays open. Redis: the subscription, the shared connection of the control plane, the
-    health check's; a service's check of the workers; a worker's job engine and one bell a lane.
-    PostgreSQL: the health check's; the pool fills when it is used (``busy``) and closes what was
-    idle for five minutes. The beacon has one more of both."""
+    """What stays open.
+
+    Redis: the subscription, the connection that the control plane shares, the health check's; a
+    service's check of the workers; a worker's job engine and a bell for each lane. PostgreSQL: the
+    health check's, the candidate's for keeping the status page, one of the pool that reads what the
+    page tells; the pool fills when it is used (``busy``) and closes what was idle for five minutes.
+    The beacon has one more of both.
+    """
     config = config or Config()
     lanes = sum(bool(slots) for slots in (config.worker.cpu_slots, config.worker.io_slots))
     real = size.services + size.workers
-    pool = config.postgres.pool_size if busy else 0
+    pool = config.postgres.pool_size if busy else 1
     used = 1 if busy else 0  # a service's job engine connects when it is first used
     return Connections(
         redis=size.services * (4 + used) + size.workers * (4 + lanes) + size.light * 4 + 1,
-        postgres=real * (1 + pool) + 1,
+        postgres=real * (2 + pool) + 1,
         graph=real * (2 if busy else 1),
     )
 

@@ -101,7 +101,7 @@ def _ahead(told: Results) -> str:
                 f"{size.services:,} + {size.workers:,}",
                 round(load.sent), round(load.inside), round(load.received_bytes / 1000),
                 round(load.answered_bytes / 1000),
-                f"{cpu_us * size.instances / 1e4:.1f} %" if cpu_us else None,
+                f"{cpu_us * load.sent / 1e4:.0f} %" if cpu_us else None,
                 held.redis, f"{held.postgres:,} – {busy.postgres:,}", held.graph,
                 round(change.answered_bytes / 1e6, 2),
                 change_ms and round(change_ms * size.instances, 1),
@@ -112,21 +112,27 @@ def _ahead(told: Results) -> str:
         "Redis core", "Redis connections", "PostgreSQL", "Bolt", "MB out a change",
         "Redis ms a change",
     )  # fmt: skip
-    return table(heads, rows)
+    shown = table(heads, rows)
+    if cpu_us is None or change_ms is None:
+        return shown
+    return (
+        f"{shown}\n\nCommands, bytes and connections are the model's; PostgreSQL's while the pool"
+        " rests and while all of it is used. Processor time is reckoned from the largest fleets"
+        f" measured below: {cpu_us:.0f} µs of Redis for a command, {change_ms * 1000:.0f} µs for a"
+        " change and replica."
+    )
 
 
 def redis_us(told: Results) -> float | None:
-    """Microseconds of Redis's processor in a second that one more idle instance costs: the
-    difference between the largest and the smallest fleet of real instances that were measured."""
-    points = [p for p in told.get("idle", {}).get("points", ()) if not p["light"]]
-    points.sort(key=lambda p: p["services"] + p["workers"])
+    """Microseconds of Redis's processor that one more command costs, its script included: the
+    difference between the two largest idle fleets that were measured. In small ones a command
+    costs more, because Redis wakes up for each."""
+    points = sorted(told.get("idle", {}).get("points", ()), key=lambda p: p["measured"]["sent"])
     if len(points) < 2:
         return None
-    (few, least_us), (many, most_us) = (
-        (p["services"] + p["workers"], p["redis_cpu_percent"] * 1e4)
-        for p in points[:: len(points) - 1]
-    )
-    return float((most_us - least_us) / (many - few))
+    few, many = points[-2:]
+    more = many["measured"]["sent"] - few["measured"]["sent"]
+    return float((many["redis_cpu_percent"] - few["redis_cpu_percent"]) * 1e4 / more)
 
 
 def redis_ms(told: Results) -> float | None:
@@ -196,7 +202,7 @@ def _jobs(points: Sequence[dict[str, Any]]) -> str:
         "Workers", "Jobs/s", "Commands a job", "in scripts", "bytes", "Redis µs", "Workers' µs",
         "Jobs/s that would fill a core of Redis",
     )  # fmt: skip
-    return table(heads, rows)
+    return "Commands and times without those of the submission.\n\n" + table(heads, rows)
 
 
 def _shown(value: object) -> str:
