@@ -13,17 +13,16 @@ from typing import Any
 
 from control.delivery_settings import ArchiveSection, CallbacksSection
 from control.errors import ConfigError
+from control.health_settings import HealthSection
 from control.settings import (
     Setting,
     flag,
     masked,
     names,
-    networks,
     number,
     one_of,
     path,
     secret_text,
-    services,
     setting,
     shares,
     size,
@@ -93,6 +92,12 @@ class ServiceSection:
     port: int = setting("DRAWBRIDGE_PORT", 8080, "port of the service; 0 = any", whole(0, 65535))
     max_body: int = setting(
         "DRAWBRIDGE_MAX_BODY", 32 << 20, "largest body, also after decompression", size
+    )
+    max_upload: int = setting(
+        "DRAWBRIDGE_MAX_UPLOAD",
+        1 << 30,
+        "largest upload of a network, after decompression; it is stored as it comes in",
+        size,
     )
     drain_delay_s: float = setting(
         "DRAWBRIDGE_DRAIN_DELAY_S",
@@ -232,37 +237,6 @@ class IdentitySection:
         "DRAWBRIDGE_JWT_ROLE_CLAIM",
         "role",
         "the claim that names viewer, operator or administrator",
-    )
-
-
-@dataclass(frozen=True)
-class HealthSection:
-    """Health checks and their routes."""
-
-    networks: tuple[str, ...] = setting(
-        "DRAWBRIDGE_HEALTH_NETWORKS",
-        ("127.0.0.0/8", "::1"),
-        "networks whose callers see classes of errors, latencies and details, as viewers do; "
-        "requests that a proxy forwarded never count",
-        networks,
-    )
-    external: tuple[str, ...] = setting(
-        "DRAWBRIDGE_HEALTH_EXTERNAL",
-        (),
-        "services to look at: clerk, resend, s3, stripe, twilio, supabase=URL, name=URL or URLs",
-        services,
-    )
-    external_every_s: float = setting(
-        "DRAWBRIDGE_HEALTH_EXTERNAL_EVERY_S",
-        30.0,
-        "seconds between two looks at such a service, by one instance of the fleet",
-        number(1, 3_600, "seconds"),
-    )
-    liveness_port: int = setting(
-        "DRAWBRIDGE_LIVENESS_PORT",
-        0,
-        "port on which a thread answers /health even while the process is too busy; 0: none",
-        whole(0, 65535),
     )
 
 

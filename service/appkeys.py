@@ -10,6 +10,8 @@ from control.flags.plane import ControlPlane
 from control.health.engine import Engine
 from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
+from control.networks.catalogue import Catalogue
+from control.networks.uploads import Uploads
 from control.principals import Keyring, Principal
 from service.bypass import Bypass
 from service.callbacks import Callbacks
@@ -18,7 +20,7 @@ from service.health_pages import HealthPages
 from service.problems import Problem
 from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
-from worker.jobs.kinds import Kinds
+from worker.jobs.kinds import Kind, Kinds
 from worker.jobs.manager import JobStateManager
 
 CONFIG = web.AppKey("config", ServiceSection)
@@ -26,6 +28,12 @@ JOBS = web.AppKey("jobs", JobStateManager)
 FEED = web.AppKey("feed", EventFeed)
 KINDS = web.AppKey("kinds", Kinds)
 """Those that callers may submit."""
+
+INGEST = web.AppKey("ingest", Kind)
+"""The kind of the jobs that store networks."""
+
+UPLOADS = web.AppKey("uploads", Uploads)
+NETWORKS = web.AppKey("networks", Catalogue)
 
 CALLBACKS = web.AppKey("callbacks", Callbacks)
 FLAGS = web.AppKey[frozenset[str]]("flags", frozenset)

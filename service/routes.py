@@ -15,10 +15,11 @@ from control.health.report import CheckReport
 from control.metrics.registry import OPENMETRICS, TEXT, Metrics
 from service import health_bodies as b
 from service import problems as p
+from service import uploading
 from service.auth import Access
 from service.bypass import MAX_TTL_S
 from service.changes import Changed, Waiting
-from service.handlers import app_status, control, docs, health, kinds, optimize
+from service.handlers import app_status, control, docs, health, ingest, kinds, optimize
 from service.handlers.jobs import (
     ArchiveQuery,
     EventsQuery,
@@ -81,6 +82,14 @@ _ARCHIVE = (
     "The last one to end comes first. `since` and `until` are about the end; `q` are words of the "
     'error, the correlation id, the submitter or the worker, with `or`, `-not` and `"a phrase"`.'
 )
+_UPLOAD = (
+    'Nodes and edges, as NDJSON (`{"type": "node", "id", "supply"}`, `{"type": "edge", '
+    '"source", "target", "cost", "capacity", "lower"}`), as a CSV table of edges, as a DIMACS '
+    "file (`p min`), or as a form with CSV tables in the fields `nodes` and `edges`. An edge "
+    "without a capacity has no limit. Where no node is declared, or with `implied_nodes`, edges "
+    "make the nodes that they name. The network of that name is replaced once all is stored; the "
+    "job fails, and nothing changes, if a row cannot be used: its `progress.bad_rows` says which."
+)
 _SUBMIT = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED)
 _READ = (p.NOT_FOUND,)
 _RESULT = (p.NOT_FOUND, p.NOT_FINISHED, p.NO_RESULT, p.NOT_ACCEPTABLE)
@@ -119,6 +128,7 @@ def table(probes: Probes, metrics: Metrics, app_status_base: str) -> tuple[Route
     """The routes, in the order in which the documentation shows them."""
     return (
         *_optimize(),
+        *_networks(),
         *_kinds(),
         *_control(),
         *_app_status(app_status_base),
@@ -136,6 +146,19 @@ def _optimize() -> tuple[Route, ...]:
             _ACCEPTED, _SUBMISSION, optimize.ModelQuery, _IDEMPOTENT, _MODEL, _SUBMIT,
         ),
         *_jobs(family, tag, "an optimisation", "optimisations", Solution),
+    )  # fmt: skip
+
+
+def _networks() -> tuple[Route, ...]:
+    tag, jobs = "Networks", Access.JOBS
+    return (
+        Route("POST", "/ingest", ingest.submit, jobs, tag, "Store a network",
+              _ACCEPTED, _UPLOAD, ingest.IngestQuery, _IDEMPOTENT,
+              dict.fromkeys(uploading.MEDIA, Text), _SUBMIT),
+        Route("GET", "/networks", ingest.networks, jobs, tag, "List the networks by name",
+              ok(ingest.NetworkList), query=ingest.NetworksQuery, refusals=(p.INVALID,)),
+        Route("GET", "/networks/{name}", ingest.network, jobs, tag, "One network",
+              ok(ingest.NetworkView), refusals=(p.NOT_FOUND,)),
     )  # fmt: skip
 
 

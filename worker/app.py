@@ -26,7 +26,9 @@ from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
+from control.networks.uploads import Uploads
 from control.stores import redis
+from control.stores.graph import Graph
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
 from control.webhooks.destinations import Destinations
@@ -39,6 +41,8 @@ from worker.consumer import BELL_WAIT_S, Consumer
 from worker.cpu.frames import GraphAccess
 from worker.drain import Drain
 from worker.executor import Executor
+from worker.ingest.intake import Intake
+from worker.ingest.lamp import Lamp
 from worker.jobs import kinds
 from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
@@ -89,7 +93,21 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
 
         commands = await _open(life, redis.client(config.redis.url))
         jobs = JobStateManager.of(commands, config.jobs)
-        own = {Sender: await _sender(life, config, clock)}
+        subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
+        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
+        database = await life.enter(
+            Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
+        )
+        plane = await open_plane(
+            life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
+            database=database, clock=clock, replica=replica,
+        )  # fmt: skip
+        probes.control_stale = lambda: replica.stale
+        intake = Intake(
+            graph=await life.enter(Graph(config.graph)), uploads=Uploads(database),
+            lamp=Lamp(database, plane, jobs), jobs=jobs, clock=clock,
+        )  # fmt: skip
+        own = {Sender: await _sender(life, config, clock), Intake: intake}
         known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(
             jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
@@ -103,17 +121,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,
             due=due, lost=lost,
         )  # fmt: skip
-        subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
-        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
         scheduler = Scheduler(jobs, due)
-        database = await life.enter(
-            Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
-        )
-        plane = await open_plane(
-            life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
-            database=database, clock=clock, replica=replica,
-        )  # fmt: skip
-        probes.control_stale = lambda: replica.stale
         drain = Drain(
             executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
@@ -133,6 +141,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
+            ("ingestion flag", intake.lamp.run()),
             (
                 "periodic runs",
                 PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from control.cli.network_files import NetworkFile
 from control.config import Config
 from control.errors import DrawbridgeError
 
@@ -105,6 +106,33 @@ class Api:
             headers["Content-Encoding"] = "gzip"
         return await self.ask(
             "POST", "/optimize", params=terms, data=data, headers=headers, expect100=large
+        )
+
+    async def ingest(
+        self,
+        files: Sequence[NetworkFile],
+        query: Mapping[str, str],
+        *,
+        key: str | None = None,
+        sent: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Send the files of a network; the receipt. ``sent`` is told how much of them is read."""
+        form = aiohttp.FormData()
+        total = 0
+
+        def count(size: int) -> None:
+            nonlocal total
+            total += size
+            sent(total)
+
+        for file in files:
+            form.add_field(
+                file.role, file.compressed(count), filename=file.sent_name,
+                content_type="application/gzip",
+            )  # fmt: skip
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        return await self.ask(
+            "POST", "/ingest", params=query, data=form, headers=headers, expect100=True
         )
 
     async def submit_job(

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -33,6 +34,16 @@ def exit_status(record: Mapping[str, Any]) -> int:
         return 0
     error = record.get("error") or {}
     return TIMED_OUT if error.get("class") == "JobTimeout" else FAILED
+
+
+def left(run_id: str) -> int:
+    """Say that a job which is followed no more goes on; the exit status for that."""
+    click.echo(
+        f"The job goes on. Follow it: drawbridge jobs show {run_id} --follow\n"
+        f"Cancel it: drawbridge jobs cancel {run_id}",
+        err=True,
+    )
+    return INTERRUPTED
 
 
 def ending(record: Mapping[str, Any], result: Mapping[str, Any] | None) -> str:
@@ -101,13 +112,22 @@ class Display(AbstractContextManager["Display"]):
         gap = told.get("gap")
         if isinstance(gap, int | float):  # else the bar only pulses
             self._bar.update(self._task, total=1.0, completed=1.0 - min(1.0, max(0.0, gap)))
+        elif rows := told.get("of_nodes", 0) + told.get("of_edges", 0):
+            done = told.get("nodes", 0) + told.get("edges", 0)
+            self._bar.update(self._task, total=float(rows), completed=float(min(done, rows)))
+
+    def share(self, phase: str, done: float, whole: float) -> None:
+        """How much of something is done, before there is a job."""
+        self._bar.update(self._task, description=phase, total=whole, completed=min(done, whole))
 
 
 def figures(progress: Mapping[str, Any]) -> str:
-    """Nodes or iterations, incumbent, bound and gap, as far as they are known."""
+    """What was done so far, incumbent, bound and gap, as far as they are known."""
     shown = []
     for name, form in (
+        ("rows", ",d"),
         ("nodes", ",d"),
+        ("edges", ",d"),
         ("iterations", ",d"),
         ("incumbent", ".8g"),
         ("bound", ".8g"),
@@ -118,4 +138,6 @@ def figures(progress: Mapping[str, Any]) -> str:
             continue
         number = int(value) if form == ",d" else value
         shown.append(f"{name} {number:{form}}")
+    if waiting := progress.get("waiting_for"):
+        shown.append(f"waiting for {waiting}")
     return "  ".join(shown)

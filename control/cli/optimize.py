@@ -91,13 +91,7 @@ def _watch(
     try:
         return cancelling.run(watch())
     except KeyboardInterrupt:
-        if submitted:
-            click.echo(
-                f"The job goes on. Follow it: drawbridge jobs show {submitted[0]} --follow\n"
-                f"Cancel it: drawbridge jobs cancel {submitted[0]}",
-                err=True,
-            )
-        return following.INTERRUPTED
+        return following.left(submitted[0]) if submitted else following.INTERRUPTED
 
 
 async def _result(client: Api, record: dict[str, Any], out: Path | None) -> dict[str, Any] | None:

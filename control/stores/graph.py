@@ -54,6 +54,7 @@ def driver(
             connection_acquisition_timeout=acquire_s,
             max_transaction_retry_time=RETRY_S,
             max_connection_pool_size=pool_size,
+            notifications_min_severity="OFF",
             telemetry_disabled=True,
             user_agent="drawbridge",
         )

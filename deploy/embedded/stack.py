@@ -127,7 +127,9 @@ class Stack:
 
     async def _migrate(self) -> None:
         log = self._folder.log("migrate")
-        child = await spawn((*drawbridge(), "migrate", "--quiet"), log=log, env=self._environ)
+        child = await spawn(
+            (*drawbridge(), "migrate", "--quiet", "--postgres-only"), log=log, env=self._environ
+        )
         try:
             status = await child.wait()
         finally:

@@ -58,8 +58,7 @@ async def _from_json(request: web.Request, kind: Kind, _media: str) -> tuple[byt
 
 async def _from_model(request: web.Request, kind: Kind, media: str) -> tuple[bytes, Terms]:
     query = inputs.query(request, ModelQuery)
-    if isinstance(query.priority, str) and query.priority.isdecimal():
-        query.priority = int(query.priority[:2])
+    submission.numeric_priority(query)
     data = await body.read(request, max_body=request.app[CONFIG].max_body)
 
     def checked() -> bytes:

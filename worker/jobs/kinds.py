@@ -21,7 +21,7 @@ from control.errors import ConfigError, InvalidInput
 from worker.jobs.schedule import Schedule, declared
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-BUILT_IN = ("worker.optimize.kind", "worker.callback")
+BUILT_IN = ("worker.optimize.kind", "worker.ingest.kind", "worker.callback")
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
 _WHERE = re.compile(r"(?P<message>.*?) - at `(?P<path>[^`]+)`", re.DOTALL)
@@ -109,6 +109,10 @@ class Kinds:
     def get(self, name: str) -> Kind | None:
         """The kind of that name."""
         return self._known.get(name)
+
+    def required(self, name: str) -> Kind:
+        """A built-in kind."""
+        return self._known[name]
 
     def submittable(self) -> "Kinds":
         """Those that callers may submit."""
