@@ -8,9 +8,9 @@ import numpy as np
 
 from control.clock import SystemClock
 from control.networks.network import Arc, Node
-from worker.cpu.context import Context
+from worker.cpu.context import Context, Send
 from worker.optimize.flow import Flow, FlowNetwork
-from worker.optimize.flow_solver import FlowSolver
+from worker.optimize.flow_solver import Basis, FlowSolver
 from worker.optimize.highs import Teller
 from worker.optimize.problem import Options
 
@@ -33,18 +33,19 @@ def network(supplies: Mapping[str, float], edges: Sequence[Edge]) -> FlowNetwork
     return made
 
 
-def context(restored: bytes | None = None) -> Context:
-    """What a solver needs of a job, told to nobody."""
+def context(told: Send = lambda _kind, _body: None) -> Context:
+    """What a solver needs of a job."""
     return Context(
-        lambda _kind, _body: None, submitted=lambda: None,  # type: ignore[arg-type,return-value]
-        run_id="r", attempt=1, correlation_id="c", restored=restored,
+        told, submitted=lambda: None,  # type: ignore[arg-type,return-value]
+        run_id="r", attempt=1, correlation_id="c", restored=None,
     )  # fmt: skip
 
 
-def solved(given: FlowNetwork, **options: Any) -> Flow:
+def solved(given: FlowNetwork, start: Basis | None = None, **options: Any) -> Flow:
     """The best flow."""
     clock, around = SystemClock(), context()
-    return FlowSolver(around, Options(**options), clock, Teller(around, clock)).solve(given)
+    solver = FlowSolver(around, Options(**options), clock, Teller(around, clock))
+    return solver.solve(given, start)
 
 
 def by_name(given: FlowNetwork, flow: Flow) -> dict[str, float]:

@@ -43,7 +43,11 @@ QUERY_S = 30.0
 
 
 def driver(
-    section: GraphSection, *, acquire_s: float = ACQUIRE_S, pool_size: int = 10
+    section: GraphSection,
+    *,
+    acquire_s: float = ACQUIRE_S,
+    retry_s: float = RETRY_S,
+    pool_size: int = 10,
 ) -> AsyncDriver:
     """A driver that connects lazily. Raises :class:`ConfigError` for an address it cannot use."""
     try:
@@ -52,7 +56,7 @@ def driver(
             auth=(section.user, section.password) if section.user else None,
             connection_timeout=acquire_s,
             connection_acquisition_timeout=acquire_s,
-            max_transaction_retry_time=RETRY_S,
+            max_transaction_retry_time=retry_s,
             max_connection_pool_size=pool_size,
             notifications_min_severity="OFF",
             telemetry_disabled=True,
@@ -66,16 +70,19 @@ class Graph:
     """The application's access to Neo4j. Opens without the server; the first use connects.
 
     Every method raises :class:`StoreUnavailable` where Neo4j cannot be used right now, after
-    ``query_s`` at the latest.
+    ``query_s`` at the latest. For ``retry_s`` the driver itself tries again what may pass.
     """
 
-    def __init__(self, section: GraphSection, *, query_s: float = QUERY_S) -> None:
+    def __init__(
+        self, section: GraphSection, *, query_s: float = QUERY_S, retry_s: float = RETRY_S
+    ) -> None:
         self._section = section
         self._query_s = query_s
+        self._retry_s = retry_s
         self._driver: AsyncDriver | None = None
 
     async def __aenter__(self) -> Self:
-        self._driver = driver(self._section)
+        self._driver = driver(self._section, retry_s=self._retry_s)
         return self
 
     async def __aexit__(

@@ -1,20 +1,31 @@
 """Minimum-cost flow: the optima of independent solvers, and why there is none."""
 
+import json
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from control.clock import SystemClock
 from control.errors import InvalidInput
 from control.networks.columns import column, ends
-from tests.flows import by_name, drawn, network, solved
+from control.networks.network import Network
+from tests.flows import by_name, context, drawn, network, solved
 from tests.ortools_optimum import Optima, optima
+from worker.cpu.frames import FrameType
+from worker.optimize import flow_checkpoint
 from worker.optimize.flow import Flow, FlowNetwork
+from worker.optimize.flow_result import EVERY_ARC, result
+from worker.optimize.flow_solver import FlowSolver
+from worker.optimize.highs import Teller
+from worker.optimize.problem import Options
 
 NODES = "abcdefg"
 EDGES = st.tuples(
@@ -216,3 +227,60 @@ def test_a_time_limit_says_how_good_a_flow_could_be() -> None:
     assert flow.outcome == "time_limit"
     assert flow.values is None
     assert flow.bound is None or flow.bound <= best
+
+
+def cut_short(made: FlowNetwork, reason: str) -> tuple[Flow, FlowSolver]:
+    """A solve that is asked to stop while it iterates."""
+    clock = SystemClock()
+    began = threading.Event()
+
+    def told(kind: FrameType, body: bytes) -> None:
+        if kind is FrameType.PROGRESS and json.loads(body)["iterations"]:
+            began.set()
+
+    around = context(told)
+    solver = FlowSolver(around, Options(), clock, Teller(around, clock))
+    stopping = threading.Thread(target=lambda: began.wait(30) and around.cancel(reason))
+    stopping.start()
+    flow = solver.solve(made)
+    stopping.join()
+    return flow, solver
+
+
+def test_a_drained_solve_goes_on_from_where_it_stood() -> None:
+    made = drawn(9, 5_000, 50_000)
+    flow, solver = cut_short(made, "drain")
+    assert flow.outcome == "interrupted"
+    assert solver.basis is not None
+    kept = flow_checkpoint.standing("v", made.arcs, solver.basis)
+    text = msgspec.json.encode(kept)
+    assert len(text) < made.arcs * 2
+    assert flow_checkpoint.restored(msgspec.json.decode(text), "another") is None
+    again = flow_checkpoint.restored(msgspec.json.decode(text), "v")
+    assert again is not None
+    best = solved(made)
+    resumed = solved(made, again.basis)
+    assert resumed.objective == best.objective
+    assert flow.bound is None or flow.bound <= (best.objective or 0)
+
+
+def test_only_a_drain_keeps_where_it_stood() -> None:
+    flow, solver = cut_short(drawn(9, 5_000, 50_000), "cancelled")
+    assert flow.outcome == "interrupted"
+    assert solver.basis is None
+
+
+def test_a_large_result_names_what_flows_only() -> None:
+    made = drawn(4, 1_000, EVERY_ARC + 1)
+    best = solved(made)
+    used = Network(
+        name="wide", version="v", nodes=made.nodes, edges=made.arcs, total_supply=0,
+        total_demand=0, created_at="",
+    )  # fmt: skip
+    answer = result(used, made, best, solver="", places=None)
+    assert 0 not in answer.solution.values()
+    assert math.fsum(answer.solution.values()) == best.values.sum()
+    assert len(answer.arcs.cost) == len(answer.solution)
+    small = network({"a": 1, "b": -1}, [("a", "b", 1), ("a", "b", 2)])
+    answer = result(used, small, solved(small), solver="", places=None)
+    assert answer.solution == {"a->b": 1, "a->b#2": 0}

@@ -56,6 +56,7 @@ class FlowJob:
         attempt may cure (:class:`control.errors.StoreUnavailable` and
         :class:`control.networks.network.NetworkReplaced`), and :class:`Stopped`.
         """
+        self._teller.tell("reading")
         used, net, attributes = self._in_the_graph(
             lambda graph: network.read(graph, self._name, self._clock, self._tell)
         )
@@ -133,12 +134,12 @@ class FlowJob:
     def _tell(self, phase: str, done: int, total: int) -> None:
         self._done = phase, done, total
         if self._teller.due:
-            self._teller.tell(phase, arcs=done, of=total)
+            self._teller.tell(phase, edges=done, of_edges=total)
 
     def _wait(self) -> None:
         """Neo4j is away."""
-        _, done, total = self._done
-        self._teller.tell("waiting for neo4j", arcs=done, of=total)
+        phase, done, total = self._done
+        self._teller.tell(phase, edges=done, of_edges=total, waiting_for="neo4j")
 
 
 def _answer(

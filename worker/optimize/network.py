@@ -43,7 +43,7 @@ class PatientGraph(Graph):
         *,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        super().__init__(section)
+        super().__init__(section, retry_s=0)
         self._clock = clock
         self._waiting = waiting
         self._patience_s = patience_s

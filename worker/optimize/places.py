@@ -19,7 +19,7 @@ MOST_NODES = 300
 MOST_ARCS = 3_000
 """Nor those with more arcs."""
 
-_ROUNDS = 150
+_ROUNDS = 60
 _APART = 1.5
 _COORDINATES = (("x", "y"), ("lon", "lat"), ("lng", "lat"), ("longitude", "latitude"))
 
