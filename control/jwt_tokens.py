@@ -33,6 +33,7 @@ LEEWAY_S = 30.0
 """By how much the issuer's clock may differ from ours."""
 
 _LONGEST_TOKEN = 8 << 10
+_LONGEST_SUBJECT = 190
 _LARGEST_KEY_SET = 256 << 10
 _FETCH_S = 2.5
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -81,7 +82,11 @@ class JwtVerifier:
         except jwt.PyJWTError as error:
             self._log.info("token refused", reason=type(error).__name__)
             return None
-        return Principal(f"jwt:{claims['sub']}", self._role(claims))
+        subject: str = claims["sub"]
+        if len(subject) > _LONGEST_SUBJECT or not subject.isprintable():
+            self._log.info("token refused", reason="its subject cannot be written down")
+            return None
+        return Principal(f"jwt:{subject}", self._role(claims))
 
     def _role(self, claims: Mapping[str, Any]) -> Role:
         named = claims.get(self._section.jwt_role_claim)

@@ -105,10 +105,8 @@ async def build(
 
     arrivals = middleware.Arrivals(traffic, probes)
     app = web.Application(
-        middlewares=(
-            *await _entrance(life, config, arrivals, instance), pages.passive_signals, bridge.check,
-        )
-    )  # fmt: skip
+        middlewares=(*await _entrance(life, config, arrivals, instance), bridge.check)
+    )
     app[AT_ONCE] = arrivals.at_once
     app[appkeys.CONFIG] = config.service
     app[appkeys.JOBS] = jobs

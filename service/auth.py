@@ -10,10 +10,11 @@ from enum import Enum
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from control import logs
 from control.errors import StoreUnavailable
 from control.jwt_tokens import looks_like_jwt
 from control.principals import ANONYMOUS, Principal, Role
-from service.appkeys import CONFIG, JWT, KEYRING, PRINCIPAL
+from service.appkeys import CONFIG, JWT, KEYRING, PLANE, PRINCIPAL, REQUEST_ID
 from service.problems import FORBIDDEN, UNAUTHORISED, Problem
 from worker.jobs.job import JobRecord
 
@@ -34,6 +35,10 @@ _ROLE = {
     Access.ADMINISTRATOR: Role.ADMINISTRATOR,
 }
 _REALM = 'Bearer realm="drawbridge"'
+_TRIED = 200
+"""How much of a path the audit takes."""
+
+_LOG = logs.get(__name__)
 _BEARER = re.compile(r"Bearer +([!-~]+)", re.IGNORECASE)
 
 
@@ -48,6 +53,7 @@ def guarded(access: Access, handler: Handler) -> Handler:
             if access is not Access.JOBS or not _jobs_are_open(request):
                 raise _unauthorised("This needs a token.", _REALM)
         elif (needed := _ROLE.get(access)) and principal.role < needed:
+            await _enter_refused(request, principal, needed)
             raise Problem(FORBIDDEN, f"This needs the role {needed}.")
         if principal is not None:
             request[PRINCIPAL] = principal
@@ -85,6 +91,21 @@ def require_owner(request: web.Request, record: JobRecord) -> None:
     shared = record.submitted_by == ANONYMOUS and _jobs_are_open(request)
     if not shared and record.submitted_by != caller(request):
         raise Problem(FORBIDDEN, "The job was submitted by somebody else; this needs an operator.")
+
+
+async def _enter_refused(request: web.Request, principal: Principal, needed: Role) -> None:
+    """Who tried to steer and may not is in the audit, like everybody else who tried."""
+    tried = f"{request.method} {request.rel_url.raw_path[:_TRIED]} needs the role {needed}"
+    try:
+        await request.app[PLANE].ledger.note(
+            "forbidden",
+            actor=principal.name,
+            request_id=request[REQUEST_ID],
+            subject=tried,
+            outcome="refused",
+        )
+    except StoreUnavailable:
+        _LOG.info("[AUDIT] forbidden", actor=principal.name, outcome="refused", detail=tried)
 
 
 async def _identified(request: web.Request) -> Principal | None:

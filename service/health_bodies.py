@@ -73,6 +73,15 @@ class Startup(msgspec.Struct, frozen=True):
     started: bool
 
 
+class Resources(CheckReport, frozen=True, kw_only=True):
+    """What the machine gives this process, by psutil. Only ``status`` is for everybody."""
+
+    cpu: dict[str, Any] | UnsetType = UNSET
+    disk: dict[str, float] | UnsetType = UNSET
+    process: dict[str, float] | UnsetType = UNSET
+    swap_percent: float | UnsetType = UNSET
+
+
 class Application(msgspec.Struct, frozen=True):
     """This instance."""
 

@@ -14,10 +14,8 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from control.clock import Clock
-from control.errors import StoreUnavailable
 from control.health.check import Result, Snapshot
 from control.health.engine import Engine
 from control.health.networks import ProbeNetworks
@@ -178,12 +176,3 @@ class HealthPages:
         task.add_done_callback(self._looking.discard)
         done, _ = await asyncio.wait({task}, timeout=GLANCE_S)
         return task.result() if done else False
-
-    @web.middleware
-    async def passive_signals(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Have whatever traffic finds to be away probed at once."""
-        try:
-            return await handler(request)
-        except StoreUnavailable as error:
-            self._engine.suspect(error.dependency)
-            raise

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from control import ids, logs
 from control.health.probes import HEADERS, Probes
 from service import inputs, problems
-from service.appkeys import PROBLEM, REQUEST_ID, TRACEPARENT
+from service.appkeys import HEALTH, PROBLEM, REQUEST_ID, TRACEPARENT
 from service.traffic import Traffic, route_of
 
 if TYPE_CHECKING:
@@ -138,11 +138,16 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def problem_of(request: web.Request, error: Exception) -> problems.Problem:
-    """What ``error`` means to the caller; the log line of the request will name it."""
+    """What ``error`` means to the caller; the log line of the request will name it.
+
+    A dependency that it names is probed at once.
+    """
     problem = problems.of(error)
     if problem is None:
         _LOG.error("unforeseen error", route=route_of(request), exc_info=True)
         problem = problems.internal()
+    if away := problem.members.get("dependency"):
+        request.app[HEALTH].suspect(str(away))
     request[PROBLEM] = problem
     return problem
 

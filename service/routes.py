@@ -108,6 +108,8 @@ _RERUN = (
 )
 
 
+_FRESH = {"Cache-Control": "`no-store`"}
+_RETRY = {"Retry-After": "seconds until it may be different, where that is known"}
 _ETAG = {"ETag": "the position of the flags: epoch.version"}
 _CHANGE_HEADERS = {
     "If-Match": "an ETag of the flags; they are changed only if they still stand there",
@@ -277,19 +279,24 @@ def _app_status(base: str) -> tuple[Route, ...]:
 def _enveloped(envelope: type, access: Access) -> dict[int, Answer]:
     """The answers of an app-status route: its errors have the envelope too."""
     refusals = (500, 503) if access is Access.PUBLIC else (401, 403, 422, 429, 500, 503, 504)
-    refused = {each: Answer(HTTPStatus(each).phrase, {JSON: app_status.ErrorEnvelope})
-               for each in refusals}  # fmt: skip
+    refused = {
+        each: Answer(HTTPStatus(each).phrase, {JSON: app_status.ErrorEnvelope},
+                     _RETRY if each in (429, 503) else {})
+        for each in refusals
+    }  # fmt: skip
     return {200: Answer("As asked", {JSON: envelope}), **refused}
 
 
 def _health(probes: Probes) -> tuple[Route, ...]:
     tag, anyone = "Health", Access.PUBLIC
-    ready = {200: Answer("Ready", {JSON: Ready}), 503: Answer("Not ready", {JSON: NotReady})}
+    ready = {200: Answer("Ready", {JSON: Ready}, _FRESH),
+             503: Answer("Not ready", {JSON: NotReady}, _FRESH)}  # fmt: skip
     detailed = {JSON: b.Detailed, health.HEALTH_JSON: b.HealthJson}
-    told = {200: Answer("Nothing required is down", detailed), 503: Answer("It is", detailed)}
+    told = {200: Answer("Nothing required is down", detailed, _FRESH),
+            503: Answer("It is", detailed, _FRESH)}  # fmt: skip
     return (
         Route("GET", "/health", probes.health, anyone, tag, "Whether the process lives",
-              ok(Up), slash=True),
+              {200: Answer("It does", {JSON: Up}, _FRESH)}, slash=True),
         Route("GET", "/ready", probes.ready, anyone, tag, "Whether it can do its work",
               ready, query=ReadyQuery, slash=True),
         Route("GET", "/ready/{check}", probes.ready_of, anyone, tag, "Whether one check passes",
@@ -311,7 +318,7 @@ def _health(probes: Probes) -> tuple[Route, ...]:
 
 
 def _metrics(metrics: Metrics) -> tuple[Route, ...]:
-    told = {200: Answer("As Prometheus reads it", {TEXT: Text, OPENMETRICS: Text})}
+    told = {200: Answer("As Prometheus reads it", {TEXT: Text, OPENMETRICS: Text}, _FRESH)}
     return tuple(
         Route("GET", path, metrics.page, Access.PUBLIC, tag, "Metrics", told,
               "Read from memory: no check is run. `Accept` may ask for OpenMetrics.", slash=True)
@@ -342,13 +349,14 @@ _SYSTEM_PAGES: tuple[tuple[str, Page, Any, str], ...] = (
     ("database", health.system_database_page, CheckReport, "PostgreSQL"),
     ("redis", health.system_redis_page, CheckReport, "Redis"),
     ("external", health.system_external_page, b.Overview, "Services of others"),
-    ("resources", health.system_resources_page, CheckReport, "Memory, processors, disk, files"),
+    ("resources", health.system_resources_page, b.Resources, "Memory, processors, disk, files"),
     ("application", health.system_application_page, b.Application, "This instance"),
 )
 
 
 def _both(body: Any) -> dict[int, Answer]:
-    return {200: Answer("Well", {JSON: body}), 503: Answer("Not well", {JSON: body})}
+    return {200: Answer("Well", {JSON: body}, _FRESH),
+            503: Answer("Not well", {JSON: body}, _FRESH)}  # fmt: skip
 
 
 def _documentation() -> tuple[Route, ...]:

@@ -9,12 +9,17 @@ from msgspec import UNSET, UnsetType
 
 from control.health.report import CheckReport
 from service.flows import ArcData, UsedNetwork
-from worker.jobs.job import JobEvent
 
 Text = str
 """A body that is no JSON."""
 
-Event = JobEvent
+
+class Event(msgspec.Struct):
+    """One of a stream of Server-Sent Events; ``data`` is JSON."""
+
+    event: str
+    data: str
+    id: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Upload:
         if len(self.files) == _MAX_FILES:
             raise InvalidInput(f"has more than {_MAX_FILES} files", "body")
         packed = _is_gzip(part)
-        shown = _UNPRINTABLE.sub("?", part.filename or name)[:128]
+        shown = _UNPRINTABLE.sub("?", part.filename or name).removesuffix(".gz")[:128]
         await self._take_file(shown, role, self._part_blocks(part, gzip=packed))
 
     async def _part_blocks(self, part: BodyPartReader, *, gzip: bool) -> AsyncIterator[bytes]:

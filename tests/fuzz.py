@@ -6,6 +6,7 @@ comes last, because a raised bridge refuses the rest. Ends with schemathesis's e
 """
 
 import asyncio
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,13 @@ LOOK_FOR = (
     "response_schema_conformance",
 )
 STEERS = "^/control/|toggle|reset"
+MODELS = """\
+import schemathesis
+
+schemathesis.serializer.alias(["application/x-lp", "application/x-mps"], "text/plain")
+"""
+"""Tells the tool how to send bodies of media types that it does not know."""
+
 ENDLESS = "/control/events"
 """A stream that nothing ends."""
 
@@ -36,9 +44,11 @@ async def main() -> int:
                 "--checks", ",".join(LOOK_FOR), "--suppress-health-check", "all",
                 "--request-timeout", "10", "--exclude-path", ENDLESS, *sys.argv[1:],
             )  # fmt: skip
+            (Path(folder) / "models.py").write_text(MODELS)
+            hooks = {**os.environ, "SCHEMATHESIS_HOOKS": "models", "PYTHONPATH": folder}
             ends = []
             for part in (("--exclude-path-regex", STEERS), ("--include-path-regex", STEERS)):
-                process = await asyncio.create_subprocess_exec(*asked, *part)
+                process = await asyncio.create_subprocess_exec(*asked, *part, env=hooks)
                 ends.append(await process.wait())
     return max(ends)
 

@@ -30,6 +30,7 @@ class Link:
         self._open: set[asyncio.StreamWriter] = set()
         self.swallows = False
         self.drips = False
+        self.cuts = False
         self.port = 0
 
     async def __aenter__(self) -> "Link":
@@ -50,8 +51,13 @@ class Link:
     def drip(self) -> None:
         self.drips = True
 
+    def cut(self) -> None:
+        """Break every connection, and each new one at once."""
+        self.cuts = True
+        self.reset()
+
     def heal(self) -> None:
-        self.swallows = self.drips = False
+        self.swallows = self.drips = self.cuts = False
 
     def reset(self) -> None:
         """Break every connection; new ones work."""
@@ -67,6 +73,9 @@ class Link:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        if self.cuts:
+            writer.transport.abort()
+            return
         there, back = await self._upstream()
         self._open |= {writer, back}
         if self.swallows:

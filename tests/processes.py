@@ -84,9 +84,10 @@ class Replica:
 
 @asynccontextmanager
 async def replica(
-    role: str, environment: Mapping[str, str], **settings: str
+    role: str, environment: Mapping[str, str], *, port: int = 0, **settings: str
 ) -> AsyncIterator[Replica]:
-    """Run `drawbridge ROLE` on a free port with these stores and settings; killed at the end."""
+    """Run `drawbridge ROLE` with these stores and settings, on a free port where none is named;
+    killed at the end."""
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
@@ -97,7 +98,7 @@ async def replica(
         **settings,
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "control.cli", role, "--port", "0",
+        sys.executable, "-m", "control.cli", role, "--port", str(port),
         env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         limit=1 << 24,
     )  # fmt: skip

@@ -66,25 +66,29 @@ class Controller:
         self._answers = answers
         self._first = first
         self._clock = clock
-        self._waiting: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue(BACKLOG)
+        self._waiting: asyncio.Queue[tuple[Command, float]] = asyncio.Queue(BACKLOG)
         self._changed_at: dict[str, tuple[float, str]] = {}
         self._log = logs.get(__name__)
 
     def heard(self, message: bytes) -> None:
-        """Take a message of the channel; it is read when its turn comes."""
+        """Take a message of the channel; what is a command is carried out when its turn comes."""
         try:
-            self._waiting.put_nowait((message, self._clock.monotonic()))
+            self._waiting.put_nowait((commands.parse(message), self._clock.monotonic()))
+        except BadCommand as error:
+            self._log.warning("command dropped", reason=str(error)[:300], size=len(message))
         except asyncio.QueueFull:
             self._log.warning("command dropped", reason="too many are waiting", size=len(message))
 
     async def run(self) -> None:
         """Carry out what was heard, one after the other, for ever."""
         while True:
-            message, heard_at = await self._waiting.get()
+            command, heard_at = await self._waiting.get()
             if not self._first():
                 await self._give_way(heard_at)
+            if self._answers.answered_since(command.id, heard_at):
+                continue
             try:
-                await self._take(message, heard_at)
+                await self.claim(command, via="channel", heard_at=heard_at)
             except StoreUnavailable as error:
                 # Redis went away: the publisher hears nothing and sends it again.
                 self._log.warning("command abandoned", reason=error.reason)
@@ -96,16 +100,6 @@ class Controller:
         once, and the one that commits would have to share the machine with the others."""
         due = heard_at + HEAD_START_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
         await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
-
-    async def _take(self, message: bytes, heard_at: float) -> None:
-        """Claim what was heard, if it is a command and nobody has answered it meanwhile."""
-        try:
-            command = commands.parse(message)
-        except BadCommand as error:
-            self._log.warning("command dropped", reason=str(error)[:300], size=len(message))
-            return
-        if not self._answers.answered_since(command.id, heard_at):
-            await self.claim(command, via="channel", heard_at=heard_at)
 
     async def claim(
         self, command: Command, *, via: Via = "local", heard_at: float | None = None

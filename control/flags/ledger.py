@@ -18,7 +18,7 @@ from control.errors import StoreUnavailable
 from control.flags import audit, commands
 from control.flags.audit import AuditRow
 from control.flags.commands import Command
-from control.flags.document import DECLARED, INACTIVE, Document, Flag
+from control.flags.document import DECLARED, INACTIVE, Document, Flag, Position
 from control.flags.outcome import Outcome, Verdict
 from control.stores.postgres import Connection, Database, outage
 
@@ -85,13 +85,28 @@ class Ledger:
     async def record(
         self, command: Command, verdict: Verdict, *, source: str, detail: str = ""
     ) -> Outcome:
-        """Enter an attempt that came to nothing, such as a debounced one. See :meth:`commit`."""
+        """Enter an attempt that came to nothing, such as a debounced one. See :meth:`commit`.
+
+        One that expected other flags is a conflict in any case: to come again would not help it.
+        """
         if verdict is Verdict.APPLIED:
             raise ValueError("only commit applies a command")
-        return await self._attempt(command, source, lambda *_: (verdict, detail))
+
+        def judge(_: Command, document: Document, _now: datetime) -> tuple[Verdict, str]:
+            outrun = _outrun(command, document.position)
+            return _conflict(document.position) if outrun else (verdict, detail)
+
+        return await self._attempt(command, source, judge)
 
     async def note(
-        self, action: str, *, actor: str, reason: str | None, request_id: str | None, subject: str
+        self,
+        action: str,
+        *,
+        actor: str,
+        reason: str | None = None,
+        request_id: str | None,
+        subject: str,
+        outcome: str = "noted",
     ) -> None:
         """Enter something else that people must account for, such as ``bypass issued``."""
 
@@ -103,7 +118,7 @@ class Ledger:
                 reason=reason,
                 request_id=request_id,
                 source="note",
-                outcome="noted",
+                outcome=outcome,
                 detail=subject,
             )
             return _Entry(row)
@@ -163,10 +178,8 @@ class Ledger:
             return Verdict.REFUSED, f"there is no flag {command.flag}"
         if command.until is not None and command.until <= now:
             return Verdict.REFUSED, "until is in the past"
-        expected = (command.expected_epoch, command.expected_version)
-        actual = document.position
-        if any(wish not in (None, is_) for wish, is_ in zip(expected, actual, strict=True)):
-            return Verdict.CONFLICT, f"the flags have changed: they are at {actual}"
+        if _outrun(command, document.position):
+            return _conflict(document.position)
         before = document.flag(command.flag)
         if commands.changed(before, command, now) == before:
             return Verdict.UNCHANGED, ""
@@ -292,6 +305,16 @@ def _entry(
         version=truth.document.version + applied,
     )
     return _Entry(row, command.digest(), after if applied else None)
+
+
+def _outrun(command: Command, actual: Position) -> bool:
+    """Whether the flags have moved on since ``command`` was thought of."""
+    expected = (command.expected_epoch, command.expected_version)
+    return any(wish not in (None, is_) for wish, is_ in zip(expected, actual, strict=True))
+
+
+def _conflict(actual: Position) -> tuple[Verdict, str]:
+    return Verdict.CONFLICT, f"the flags have changed: they are at {actual}"
 
 
 def _again(command: Command, source: str, truth: _Truth) -> Outcome:

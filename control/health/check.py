@@ -7,7 +7,8 @@ from enum import StrEnum
 from types import MappingProxyType
 
 Probe = Callable[[], Awaitable[Mapping[str, object]]]
-"""Asks the thing itself. Returns details it learnt (never secrets); raises if the thing is down."""
+"""Asks the thing itself. Returns details it learnt (never secrets); raises if the thing is down,
+and :class:`CannotTell` where it could not ask."""
 
 WARNING = "warning"
 """The detail by which a probe that succeeds says, in a word, that not all is well."""
@@ -21,6 +22,15 @@ class Down(Exception):
         super().__init__(shown_as)
         self.shown_as = shown_as
         self.details = details
+
+
+class CannotTell(Exception):
+    """A probe did not get to ask the thing itself, so it is neither well nor down; why, in a word
+    or two that may be shown to anybody."""
+
+    def __init__(self, shown_as: str) -> None:
+        super().__init__(shown_as)
+        self.shown_as = shown_as
 
 
 class Importance(StrEnum):
@@ -54,7 +64,7 @@ class Check:
     importance: Importance = Importance.REQUIRED
     timeout_s: float = 2.0
     """Hard deadline of one probe, whatever the probe does."""
-    interval_s: float = 0.8
+    interval_s: float = 0.6
     """Pause after a success."""
     retry_s: float = 0.4
     """Pause after a failure, and while it is not settled yet (see ``fall`` and ``rise``)."""

@@ -83,6 +83,8 @@ class RedisProbe:
         except RedisError as error:
             if redis.needs_login(error):
                 raise Down("AuthenticationFailed") from None
+            if "max number of clients" in str(error):
+                raise Down("TooManyConnections") from None
             raise
         took_s = time.monotonic() - began
         for answer in needed:

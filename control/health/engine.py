@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from control import logs
 from control.clock import Clock
-from control.health.check import Check, Down, Result, Snapshot, State
+from control.health.check import CannotTell, Check, Down, Result, Snapshot, State
 from control.health.reasons import reason
 
 CANCEL_S = 0.1
@@ -154,7 +154,8 @@ class _Loop:
             self._record(State.DOWN, began, "ProbeCancelled")
         elif (error := task.exception()) is not None:
             details = error.details if isinstance(error, Down) else None
-            self._record(State.DOWN, began, reason(error), error=error, details=details)
+            state = State.UNKNOWN if isinstance(error, CannotTell) else State.DOWN
+            self._record(state, began, reason(error), error=error, details=details)
         else:
             self._record(State.OK, began, details=task.result())
 
@@ -218,7 +219,8 @@ class _Loop:
             self._log.info("health check passes", check=before.name, was_down_s=lasted_s)
         else:
             told = f"{type(error).__name__}: {error}"[:_LOGGED_CHARACTERS] if error else None
-            self._log.warning("health check fails", check=before.name, reason=why, error=told)
+            event = "health check fails" if state is State.DOWN else "health check cannot tell"
+            self._log.warning(event, check=before.name, reason=why, error=told)
 
     def _settled(self, found: State) -> State:
         """The state after one more probe found this: the old one until enough have agreed."""

@@ -1,7 +1,8 @@
 """The checks of services that others run, over HTTP: one instance of the fleet looks.
 
 Whoever takes the turn in Redis looks, and leaves what it found there for the others. Nobody looks
-twice within a turn, however many instances there are. Without Redis nothing is known.
+twice within a turn, however many instances there are. Without Redis nothing is known, and that is
+no fault of theirs.
 """
 
 import contextlib
@@ -13,12 +14,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+from redis.exceptions import RedisError
 
 from control import __version__, keys
 from control.clock import Clock, iso
 from control.config import Config
 from control.errors import ConfigError
-from control.health.check import Check, Down, Importance
+from control.health.check import CannotTell, Check, Down, Importance
 from control.health.reasons import reason
 from control.health.report import EXTERNAL, milliseconds
 from control.stores import redis
@@ -28,6 +30,7 @@ LOOK_S = 5.0
 
 _DRIVER_LIMIT_S = 2.0
 _ASK_EVERY_S = 5.0
+_RETRY_S = 2.0
 _TOO_MANY = 429
 
 
@@ -54,8 +57,11 @@ PRESETS: Mapping[str, str] = {
 _PATHS = {"supabase": "/auth/v1/health"}
 
 
-class NotSeenYet(Exception):
+class NotSeenYet(CannotTell):
     """Another instance has the turn and has left nothing yet."""
+
+    def __init__(self) -> None:
+        super().__init__("NotSeenYet")
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -117,7 +123,7 @@ async def checks(config: Config, instance: str, *, clock: Clock) -> AsyncIterato
                     Importance.DEGRADING,
                     timeout_s=LOOK_S + 2 * _DRIVER_LIMIT_S,
                     interval_s=min(_ASK_EVERY_S, every_s / 2),
-                    retry_s=min(_ASK_EVERY_S, every_s / 2),
+                    retry_s=min(_RETRY_S, every_s / 2),
                 )
                 for service in wanted
             )
@@ -146,23 +152,29 @@ class Lookout:
         self._clock = clock
 
     async def ask(self) -> Mapping[str, object]:
-        """Raises :class:`Down`, :class:`NotSeenYet`, and redis-py's errors."""
-        name = self._service.name
-        if await self._redis.set(keys.turn(name), self._instance, nx=True, px=self._every_ms):
-            seen = await self._look()
-            keep_ms = 3 * self._every_ms + int(LOOK_S * 1000)
-            await self._redis.set(keys.seen(name), msgspec.json.encode(seen), px=keep_ms)
-        else:
-            stored = await self._redis.get(keys.seen(name))
-            if stored is None:
-                raise NotSeenYet
-            seen = msgspec.json.decode(stored, type=Seen)
+        """Raises :class:`Down`; and :class:`CannotTell`, such as :class:`NotSeenYet`."""
+        try:
+            seen = await self._seen()
+        except (RedisError, OSError) as error:
+            raise CannotTell(f"redis: {reason(error)}") from error
         if seen.down is not None:
             raise Down(seen.down)
         return {
             "seen_at": seen.at, "seen_by": seen.by, "round_trip_ms": seen.response_ms,
             "http_status": seen.http_status,
         }  # fmt: skip
+
+    async def _seen(self) -> Seen:
+        name = self._service.name
+        if await self._redis.set(keys.turn(name), self._instance, nx=True, px=self._every_ms):
+            seen = await self._look()
+            keep_ms = 3 * self._every_ms + int(LOOK_S * 1000)
+            await self._redis.set(keys.seen(name), msgspec.json.encode(seen), px=keep_ms)
+            return seen
+        stored = await self._redis.get(keys.seen(name))
+        if stored is None:
+            raise NotSeenYet
+        return msgspec.json.decode(stored, type=Seen)
 
     async def _look(self) -> Seen:
         began, status, down = time.monotonic(), None, None

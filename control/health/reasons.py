@@ -4,7 +4,7 @@ import re
 import socket
 
 from control.errors import StoreUnavailable
-from control.health.check import Down
+from control.health.check import CannotTell, Down
 
 _SPELLED: dict[str, str] = {
     "AuthError": "AuthenticationFailed",
@@ -12,6 +12,7 @@ _SPELLED: dict[str, str] = {
     "InvalidAuthorizationSpecificationError": "AuthenticationFailed",
     "InvalidPasswordError": "AuthenticationFailed",
     "FileNotFoundError": "SocketNotFound",
+    "ConnectionError": "ConnectionLost",
     "CannotConnectNowError": "StartingOrStopping",
     "BusyLoadingError": "LoadingItsData",
     "InvalidCatalogNameError": "DatabaseNotFound",
@@ -27,7 +28,7 @@ def reason(error: BaseException) -> str:
     """
     if isinstance(error, StoreUnavailable):
         return error.reason
-    if isinstance(error, Down):
+    if isinstance(error, Down | CannotTell):
         return error.shown_as
     told: BaseException | None = error
     seen: set[int] = set()

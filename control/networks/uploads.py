@@ -46,15 +46,16 @@ class Uploads:
         """Whether the files of an upload are still kept."""
         return bool(await self._database.fetch(self._queries["exists"], run_id))
 
-    async def discard(self, run_id: str) -> None:
-        """Forget the files; the job has ended, or there will be none."""
-        await self._execute("remove_pieces", run_id)
-        await self._execute("remove", run_id)
+    async def discard(self, run_id: str, attempt: int) -> None:
+        """Forget the files, unless a later attempt reads them: the job has ended, or there will be
+        none (attempt 0)."""
+        await self._execute("remove", run_id, attempt)
 
-    async def old(self, age_s: float) -> list[str]:
-        """Uploads that were made longer ago and whose job is not running; up to 100."""
+    async def old(self, age_s: float) -> list[tuple[str, int]]:
+        """Uploads that were made longer ago and whose job is not running, and its attempts; up to
+        100."""
         rows = await self._database.fetch(self._queries["old"], age_s)
-        return [row["run_id"] for row in rows]
+        return [(row["run_id"], row["attempt"]) for row in rows]
 
     async def _execute(self, query: str, *arguments: object) -> None:
         async with self._database.acquire() as connection:

@@ -151,7 +151,9 @@ def system_redis_page(facts: Facts) -> tuple[bool, Any]:
 
 def system_resources_page(facts: Facts) -> tuple[bool, Any]:
     """The machine's memory, processors, disk; never a reason to be unwell."""
-    return _enveloped(facts, True, _checked(facts, RESOURCES)[1])
+    told = msgspec.structs.asdict(_checked(facts, RESOURCES)[1])
+    learnt = told.pop("details") or {}
+    return _enveloped(facts, True, bodies.Resources(**told, **learnt))
 
 
 def _checked(facts: Facts, name: str) -> tuple[bool, Any]:

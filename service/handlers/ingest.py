@@ -98,7 +98,7 @@ async def submit(request: web.Request) -> web.Response:
     finally:
         if not kept:
             with contextlib.suppress(StoreUnavailable):
-                await uploads.discard(run_id)
+                await uploads.discard(run_id, 0)
     return response
 
 

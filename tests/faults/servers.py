@@ -23,6 +23,7 @@ class OwnRedis:
         self._folder = DataFolder(path)
         self._server = RedisServer(self._folder, os.environ)
         self._keeper = Keeper(self._server, print)
+        self.data = self._folder.subfolder("redis")
         self.url = self._server.url
         self.socket = unquote(urlsplit(self.url).path)
         self.client = Redis.from_url(self.url, socket_timeout=20)
@@ -56,7 +57,7 @@ class OwnRedis:
     def forget(self) -> None:
         """Delete the data of a server that is down."""
         assert self._keeper.pid is None
-        shutil.rmtree(self._folder.subfolder("redis"))
+        shutil.rmtree(self.data)
         self._folder.subfolder("redis")
 
     async def listen(self) -> int:

@@ -55,9 +55,38 @@ async def test_too_soon_and_again(fleet: Planes, redis: Redis) -> None:
     assert other.verdict is Verdict.DEBOUNCED
     assert other.document.is_active(MAINTENANCE)
     assert 0 < (other.retry_after_s or 0) <= 2
+    held = Position(other.document.epoch, 0)
+    late = await plane.change(commands.new("toggle", MAINTENANCE, actor="eve", expected=held))
+    assert late.verdict is Verdict.CONFLICT, "to wait would not help"
     free = await plane.change(commands.new("toggle", INGESTION, actor="bob"))
     assert free.verdict is Verdict.APPLIED
-    assert (await plane.audit.verify()).rows == 3
+    assert (await plane.audit.verify()).rows == 4
+
+
+async def test_a_debounce_that_somebody_left_for_ever_does_not_count(
+    fleet: Planes, redis: Redis
+) -> None:
+    plane = await fleet.open()
+    await redis.set(keys.debounce(MAINTENANCE), "me")
+    outcome = await plane.change(commands.new("toggle", MAINTENANCE, actor="ann"))
+    assert outcome.verdict is Verdict.APPLIED
+    assert 0 < await redis.pttl(keys.debounce(MAINTENANCE)) <= 2000
+
+
+@pytest.mark.parametrize("key", [keys.LEASES, keys.REPORTS, keys.BEGAN])
+async def test_a_roll_that_somebody_spoilt_begins_anew(
+    fleet: Planes, redis: Redis, key: str
+) -> None:
+    plane = await fleet.open()
+    [before] = await plane.replicas()
+    async with redis.pipeline() as spoiling:
+        await spoiling.delete(key).sadd(key, "x").execute()
+
+    async def whole() -> bool:
+        return await redis.type(key) != b"set"
+
+    await wait_until(whole)
+    assert [report.id for report in await plane.replicas()] == [before.id]
 
 
 async def test_who_came_too_soon_may_come_again(fleet: Planes, redis: Redis) -> None:

@@ -16,7 +16,7 @@ from control.clock import SystemClock
 from control.config import Config, load
 from control.errors import ConfigError
 from control.health import external
-from control.health.check import Check, Down, Importance
+from control.health.check import CannotTell, Check, Down, Importance
 from control.health.external import NotSeenYet, services
 from control.health.reasons import reason
 from tests.conftest import LiveStores
@@ -129,6 +129,19 @@ async def test_who_looks_and_dies_is_followed_by_another(
             await check.probe()
         await redis.delete(keys.turn("shop"))
         assert await outcome(check) is None
+
+
+async def test_without_redis_nothing_is_known_of_others(
+    stores: LiveStores, redis: Redis, other: Other
+) -> None:
+    config = watching(stores.config, f"shop={other.url}")
+    async with instance(
+        replace(config, redis=replace(config.redis, url="redis://127.0.0.1:1"))
+    ) as away:
+        with pytest.raises(CannotTell) as caught:
+            await away.probe()
+    assert reason(caught.value) == "redis: ConnectionRefused"
+    assert other.asked == []
 
 
 async def test_silence_and_refusal(

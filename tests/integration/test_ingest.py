@@ -1,108 +1,42 @@
 """Networks by way of the API: uploads, the job that stores them, and what is told of both."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import aiohttp
 import pytest
-from redis.asyncio import Redis
 
-from control.config import Config
+from control.clock import SystemClock
 from control.flags.document import INGESTION
 from control.ids import new_id
-from control.stores.graph import Graph
+from control.networks.reading import NetworkReader
+from control.networks.uploads import Uploads
 from control.stores.postgres import Database
-from tests.conftest import LiveStores, open_gate
-from tests.networks import emptied, read
-from tests.processes import replica
-from tests.serving import Served, problem, served, with_database
-from tests.stack import SO_S, wait_until
+from tests.conftest import LiveStores
+from tests.ingesting import House, form, house_of
+from tests.networks import read
+from tests.serving import problem
+from tests.stack import clean_environment, drawbridge
+from worker.ingest.intake import Intake
+from worker.ingest.kind import sweep
+from worker.ingest.lamp import Lamp
+from worker.testing import KindRun, run_kind
 
+MOST = 256 << 10
 NODES = "id,supply,country\na,4,DE\nb,0,\nc,-4,FR\n"
 EDGES = "source,target,cost,capacity,lower\na,b,2,4,1\nb,c,1,,0\na,c,9,10,0\n"
+pytestmark = pytest.mark.graph
 NDJSON = {"Content-Type": "application/x-ndjson"}
-
-
-class House:
-    """A service and a worker, on a database and an emptied graph of their own."""
-
-    def __init__(self, api: Served, config: Config, graph: Graph) -> None:
-        self.api = api
-        self.config = config
-        self.graph = graph
-
-    async def ingest(self, body: Any, headers: dict[str, str] | None = None, **query: str) -> Any:
-        """The receipt of an upload."""
-        async with self.api.http.post(
-            "/ingest", data=body, headers=headers, params=query
-        ) as response:
-            assert response.status == 202, await response.text()
-            return await response.json()
-
-    async def ended(self, receipt: dict[str, Any]) -> dict[str, Any]:
-        """The record of a job that has ended."""
-
-        async def over() -> Any:
-            record = await self.get(receipt["links"]["status"])
-            return record if record["status"] in ("completed", "failed", "cancelled") else None
-
-        record: dict[str, Any] = await wait_until(over)
-        return record
-
-    async def result(self, receipt: dict[str, Any]) -> dict[str, Any]:
-        """What the job returned, once it has completed."""
-        record = await self.ended(receipt)
-        assert record["status"] == "completed", record
-        return await self.get(receipt["links"]["result"])
-
-    async def get(self, path: str) -> dict[str, Any]:
-        async with self.api.http.get(path) as response:
-            assert response.status == 200, await response.text()
-            found: dict[str, Any] = await response.json()
-            return found
-
-    async def flag_changes(self) -> list[bool]:
-        """What the ingestion flag was turned to, in order."""
-        async with Database(self.config.postgres) as database:
-            rows = await database.fetch(
-                "SELECT after FROM drawbridge.audit WHERE flag = $1 AND outcome = 'applied' "
-                "ORDER BY seq",
-                INGESTION,
-            )
-        return [json.loads(row["after"])["is_active"] for row in rows]
 
 
 @pytest.fixture(scope="module")
 async def house(stores: LiveStores) -> AsyncIterator[House]:
-    name = f"test_{uuid4().hex[:12]}"
-    config = await with_database(stores.config, await stores.make_database(name))
-    config = replace(config, service=replace(config.service, max_upload=1 << 20))
-    async with Redis.from_url(stores.addresses.redis_url, socket_timeout=SO_S) as redis:
-        await redis.flushall()
-        await open_gate(redis)
-    environment = {**stores.environment, "DATABASE_URL": config.postgres.url}
-    async with (
-        Graph(config.graph) as graph,
-        served(config) as api,
-        replica("worker", environment, DRAWBRIDGE_LOG_LEVEL="debug") as worker,
-    ):
-        await emptied(graph)
+    async with house_of(stores, max_upload=MOST) as opened, opened.worker() as worker:
         await worker.logged("working")
-        yield House(api, config, graph)
-    await stores.drop_database(name)
-
-
-def form(nodes: str | bytes, edges: str | bytes, *, gz: bool = False) -> aiohttp.FormData:
-    made = aiohttp.FormData()
-    for field, text in (("nodes", nodes), ("edges", edges)):
-        data = text.encode() if isinstance(text, str) else text
-        file_name = f"{field}.csv.gz" if gz else f"{field}.csv"
-        made.add_field(field, gzip.compress(data) if gz else data, filename=file_name)
-    return made
+        yield opened
 
 
 async def test_tables_become_a_network_and_the_flag_is_on_meanwhile(house: House) -> None:
@@ -204,9 +138,9 @@ async def test_a_hundred_bad_rows_are_told_of_a_thousand(house: House) -> None:
         ({"name": "a", "x": "1"}, NDJSON, b"{}", 422, "x: is not known"),
         ({"name": "a"}, {"Content-Type": "text/html"}, b"{}", 415, "Content-Type is text/html"),
         ({"name": "a"}, NDJSON, b"", 400, "is empty"),
-        ({"name": "a"}, NDJSON, b" " * ((1 << 20) + 1), 413, "limit of 1048576 bytes"),
-        ({"name": "a"}, {**NDJSON, "Content-Encoding": "gzip"}, gzip.compress(b" " * (2 << 20)),
-         413, "limit of 1048576 bytes"),
+        ({"name": "a"}, NDJSON, b" " * (MOST + 1), 413, f"limit of {MOST} bytes"),
+        ({"name": "a"}, {**NDJSON, "Content-Encoding": "gzip"}, gzip.compress(b" " * (2 * MOST)),
+         413, f"limit of {MOST} bytes"),
         ({"name": "a"}, {**NDJSON, "Content-Encoding": "gzip"}, gzip.compress(b"{}")[:-9], 400,
          "ends before it is complete"),
         ({"name": "a"}, {"Content-Type": "multipart/form-data"}, b"x", 400, "not multipart"),
@@ -263,10 +197,81 @@ async def test_networks_are_listed_in_pages(house: House) -> None:
 
 async def test_a_manual_change_of_the_flag_starts_and_stops_nothing(house: House) -> None:
     await house.api.put_flag(INGESTION, True)
-    lines = "\n".join(json.dumps({"source": i, "target": i + 1, "cost": 1}) for i in range(5000))
+    lines = "\n".join(json.dumps({"source": i, "target": i + 1, "cost": 1}) for i in range(3000))
     receipt = await house.ingest(lines, NDJSON, name="manual")
     await house.api.put_flag(INGESTION, False)
-    assert (await house.result(receipt))["edges"] == 5000
+    assert (await house.result(receipt))["edges"] == 3000
     await house.api.put_flag(INGESTION, True)
-    assert (await house.get("/networks/manual"))["edges"] == 5000
+    assert (await house.get("/networks/manual"))["edges"] == 3000
     await house.api.put_flag(INGESTION, False)
+
+
+async def test_the_command_uploads_and_shows(house: House, tmp_path: Path) -> None:
+    environ = clean_environment(DRAWBRIDGE_API=house.api.url, HOME="/nonexistent")
+    (tmp_path / "n.csv").write_text(NODES)
+    (tmp_path / "e.csv.gz").write_bytes(gzip.compress(EDGES.encode()))
+    (tmp_path / "bad.csv").write_text(EDGES + "a,b,x,1,0\n")
+    files = [str(tmp_path / name) for name in ("e.csv.gz", "n.csv")]
+    status, out, _ = await drawbridge(
+        "ingest", *files, "--name", "cli", "--follow", environ=environ
+    )
+    assert (status, out) == (
+        0, "cli is stored · 3 nodes · 3 edges · supply 4 · demand 4\n"
+    )  # fmt: skip
+    (again, told), (refused, said), (listed, table), (shown, lines) = await asyncio.gather(
+        _run(environ, "ingest", *files, "--name", "cli", "--follow", "--json"),
+        _run(environ, "ingest", str(tmp_path / "bad.csv"), "--name", "cli", "--follow"),
+        _run(environ, "networks", "list", "--cursor", "cl"),
+        _run(environ, "networks", "show", "cli"),
+    )
+    assert (again, json.loads(told.splitlines()[0])["outcome"]) == (0, "unchanged")
+    assert (refused, listed, shown) == (1, 0, 0)
+    assert "bad.csv:5: cost is not a number: 'x'" in said
+    assert table.splitlines()[1].split()[:4] == ["cli", "3", "3", "4"]
+    assert "total_demand  4.0" in lines
+
+
+async def _run(environ: dict[str, str], *arguments: str) -> tuple[int, str]:
+    status, out, errors = await drawbridge(*arguments, environ=environ)
+    return status, out + errors
+
+
+async def test_replaced_versions_are_swept_once_nobody_reads_them(house: House) -> None:
+    lines = [json.dumps({"source": i, "target": i + 1, "cost": 1}) for i in range(20)]
+    versions = [
+        (await house.result(await house.ingest("\n".join(lines[:size]), NDJSON, name="swept")))[
+            "version"
+        ]
+        for size in (5, 10, 20)
+    ]
+    reader = NetworkReader(house.graph, SystemClock())
+    old, pinned, current = versions
+    await house.graph.write("MATCH (n:Network {name: 'swept'}) SET n.version = $v", v=pinned)
+    await reader.open("swept")
+    await house.graph.write("MATCH (n:Network {name: 'swept'}) SET n.version = $v", v=current)
+
+    async with Database(house.config.postgres) as database:
+        intake = Intake(
+            graph=house.graph, uploads=Uploads(database), jobs=house.api.jobs,
+            lamp=Lamp(database, house.api.plane, house.api.jobs), clock=SystemClock(),
+        )  # fmt: skip
+
+        async def swept() -> tuple[set[str], KindRun]:
+            run = await run_kind(sweep, resources={Intake: intake})
+            rows = await house.graph.rows("MATCH (v:NetworkVersion) RETURN v.id")
+            return {version for (version,) in rows} & set(versions), run
+
+        left, run = await swept()
+        assert left == {pinned, current}
+        assert run.error is not None
+        assert (run.error.class_, run.status) == ("StillRead", "scheduled")
+        await house.graph.write("MATCH (v:NetworkVersion) SET v.pinned_until_ms = 0")
+        left, run = await swept()
+        assert left == {current}
+        assert run.result is not None
+    assert old not in left
+    assert (await read(house.graph, "swept"))[0].edges == 20
+    [(stray,)] = await house.graph.rows(
+        "MATCH (n:NetworkNode) WHERE n.network_key STARTS WITH $old RETURN count(n)", old=old
+    )
+    assert stray == 0

@@ -113,6 +113,8 @@ async def test_a_good_token_is_its_subjects(issuer: Issuer, verifier: JwtVerifie
         {"aud": "another service"},
         {"iss": "https://other.example"},
         *({name: None} for name in ("exp", "aud", "iss", "sub")),
+        {"sub": "a\n[AUDIT] b"},
+        {"sub": "s" * 200},
     ],
     ids=lambda claims: "-".join(f"{name}" for name in claims),
 )

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -69,7 +71,7 @@ async def test_a_scrape_is_well_formed(api: Served, path: str) -> None:
     assert samples["drawbridge_check_status"][labelled(check="redis", status="healthy")] == 1
     assert samples["drawbridge_control_stale"][()] == 0
     assert samples["drawbridge_jobs"][labelled(state="queued")] == 0
-    assert len(ours) > 20
+    assert len(ours) > 15  # some show only once there is something to count
 
 
 async def test_openmetrics_for_who_asks(api: Served) -> None:
@@ -204,6 +206,16 @@ def test_a_worker_tells_what_it_ran(of_worker: str) -> None:
     assert samples["drawbridge_drain_phase"][labelled(phase="paused")] == 0
     assert samples["drawbridge_event_loop_lag_seconds_count"][()] > 0
     assert samples["process_resident_memory_bytes"][()] > 1 << 20
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+async def test_promtool_finds_nothing_wrong(api: Served, of_worker: str) -> None:
+    async with api.http.get("/metrics") as response:
+        of_service = await response.text()
+    for text in (of_service, of_worker):
+        command = ("promtool", "check", "metrics")
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def series(text: str) -> set[str]:

@@ -1,5 +1,6 @@
 """Every health route of the contract: its shape, who sees how much, and that it asks nobody."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 from redis.asyncio import Redis
 
 from control import keys
@@ -14,11 +16,11 @@ from control.config import Config
 from service.appkeys import HEALTH
 from service.gate import excluded
 from tests.conftest import LiveStores
-from tests.serving import Served, served, with_database
+from tests.serving import Served, served
 from tests.stack import wait_until
 
 ADMIN = {"Authorization": "Bearer the-admin-token"}
-SYSTEM = "/api/system/health"
+SYSTEM, BASE = "/api/system/health", "/base-pricing/api/v1"
 ROUTES = (
     "/health", "/ready", "/ready/redis", "/health/detailed", "/health/database", "/health/redis",
     "/health/external", SYSTEM, *(f"{SYSTEM}/{name}" for name in (
@@ -41,23 +43,48 @@ def known(api: Served) -> bool:
     return all(result.at for result in api.app[HEALTH].snapshot.results.values())
 
 
-@pytest.fixture
-async def api(stores: LiveStores, redis) -> AsyncIterator[Served]:
+@pytest.fixture(scope="module")
+async def shared(stores: LiveStores) -> AsyncIterator[Served]:
     async with served(stores.config, admin_token="the-admin-token") as running:
-        await running.jobs.heartbeat("hand", [], join=True)
-        await redis.zadd(keys.WORKERS, {"hand": 4_000_000_000_000})
-        running.app[HEALTH].wake("workers")
-        await wait_until(lambda: known(running) and well(running))
         yield running
 
 
 @pytest.fixture
-async def public(stores: LiveStores, redis) -> AsyncIterator[Served]:
+async def api(shared: Served, redis: Redis) -> Served:
+    """The module's service, all well."""
+    await shared.jobs.heartbeat("hand", [], join=True)
+    await redis.zadd(keys.WORKERS, {"hand": 4_000_000_000_000})
+    shared.app[HEALTH].wake("workers")
+    await wait_until(lambda: known(shared) and well(shared) and shared.plane.replica.admits())
+    return shared
+
+
+@pytest.fixture(scope="module")
+async def public(stores: LiveStores) -> AsyncIterator[Served]:
     """A service that regards nobody's address as a probe's."""
     config = configured(stores, networks=())
     async with served(config, admin_token="the-admin-token") as running:
         await wait_until(lambda: known(running))
         yield running
+
+
+@pytest.fixture(scope="module")
+async def described(shared: Served) -> dict[str, Any]:
+    """The API's description, by which nothing that it does not name is allowed."""
+    async with shared.http.get("/openapi.json") as response:
+        document: dict[str, Any] = await response.json()
+    for schema in document["components"]["schemas"].values():
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+    return document
+
+
+def check_against(document: dict[str, Any], path: str, status: int, body: object) -> None:
+    """Raises where ``body`` is not what ``document`` tells of ``path``."""
+    template = path.replace("/ready/redis", "/ready/{check}")
+    operation = document["paths"].get(template) or document["paths"][template + "/"]
+    schema = operation["get"]["responses"][str(status)]["content"]["application/json"]["schema"]
+    Draft202012Validator({**schema, "components": document["components"]}).validate(body)
 
 
 def well(api: Served) -> bool:
@@ -76,7 +103,11 @@ def is_moment(text: str) -> bool:
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_each_route_with_and_without_slash_for_get_and_head(api: Served, path: str) -> None:
+async def test_each_route_with_and_without_slash_for_get_and_head(
+    api: Served, public: Served, described: dict[str, Any], path: str
+) -> None:
+    for whose in (api, public):
+        check_against(described, path, *await ask(whose, path))
     for spelling in (path, path + "/"):
         status, body = await ask(api, spelling)
         assert status == 200, body
@@ -146,7 +177,9 @@ async def test_the_envelope_of_system_health(api: Served) -> None:
     assert data["/liveness"]["alive"] is True
     assert data["/startup"] == {"started": True}
     assert data["/resources"]["memory"]["percent"] > 0
-    assert data["/resources"]["details"]["process"]["fds"] > 0
+    assert data["/resources"]["process"]["fds"] > 0
+    assert data["/resources"]["cpu"]["count"] > 0
+    assert data["/resources"]["disk"]["free_bytes"] > 0
     assert data["/application"]["checks"].keys() == {"control_plane", "event_loop", "resources"}
     assert data["/database"]["status"] == "healthy"
 
@@ -175,7 +208,16 @@ async def test_the_public_sees_states_and_nothing_else(public: Served) -> None:
     for path in ROUTES:
         _, body = await ask(public, path)
         told = msgspec.json.encode(body)
-        for word in (b"details", b"pool", b"error", b"since", b"_bytes", b"where", b"round_trip"):
+        for word in (
+            b"details",
+            b"pool",
+            b"error",
+            b"since",
+            b"_bytes",
+            b"where",
+            b"round_trip",
+            b"cpu",
+        ):
             assert word not in told, path
         for times in values(body, "response_time_ms"):
             assert times is None, path
@@ -203,7 +245,9 @@ def values(document: Any, name: str) -> list[Any]:
     return here + [found for each in document.values() for found in values(each, name)]
 
 
-async def test_ready_of_one_check_and_without_some(api: Served, stores: LiveStores) -> None:
+async def test_ready_of_one_check_and_without_some(
+    api: Served, stores: LiveStores, described: dict[str, Any]
+) -> None:
     assert await ask(api, "/ready?exclude=neo4j") == (
         200, {"status": "ready", "dependencies": {"redis": "ok"}},
     )  # fmt: skip
@@ -227,6 +271,8 @@ async def test_ready_of_one_check_and_without_some(api: Served, stores: LiveStor
         status, body = await ask(api, "/health/detailed")
         assert (status, body["status"]) == (503, "unhealthy")
         assert body["checks"]["neo4j"]["error"]
+        for path in ROUTES:
+            check_against(described, path, *await ask(api, path))
         status, body = await ask(api, SYSTEM)
         assert (status, body["success"]) == (503, False)
         for path in ("/health", f"{SYSTEM}/liveness", f"{SYSTEM}/startup", "/api/v1/status/"):
@@ -253,26 +299,21 @@ async def test_without_postgresql(api: Served, stores: LiveStores) -> None:
         await stores.restart("postgres")
 
 
-async def test_all_are_described_and_none_is_held_up_by_maintenance(
-    stores: LiveStores, redis: Redis, database_url: str
-) -> None:
-    config = await with_database(stores.config, database_url)
-    async with served(config) as api:
-        await wait_until(lambda: known(api))
-        await described_and_open(api)
-
-
-async def described_and_open(api: Served) -> None:
+async def test_all_are_described_and_none_is_held_up_by_maintenance(api: Served) -> None:
     async with api.http.get("/openapi.json") as response:
         paths = (await response.json())["paths"]
-    described = {path.rstrip("/").replace("{check}", "redis") for path in paths}
-    assert set(ROUTES) <= described
+    assert set(ROUTES) <= {path.rstrip("/").replace("{check}", "redis") for path in paths}
     assert {"/api/v1/health/", "/api/v1/status/", "/api/system/health/"} <= paths.keys()
     health = [path for path in paths if "health" in path or path.startswith("/ready")]
     assert excluded(health, "/b") == {p for p in health if "app-health" not in p}
     await api.put_flag()
-    for path in ROUTES:
-        assert (await ask(api, path))[0] == 200
+    try:
+        async with api.http.get("/jobs") as response:
+            assert response.status == 503
+        for path in ROUTES:
+            assert (await ask(api, path))[0] == 200
+    finally:
+        await api.put_flag(value=False)
 
 
 async def test_what_traffic_finds_to_be_away_is_probed_at_once(
@@ -288,5 +329,11 @@ async def test_what_traffic_finds_to_be_away_is_probed_at_once(
         async with api.http.get("/optimize") as response:
             assert response.status == 503
         assert "redis" in suspected[before:]
+        await stores.stop("postgres")
+        async with api.http.post(
+            f"{BASE}/toggle-app-maintenance-status", headers=ADMIN
+        ) as response:
+            assert response.status == 503
+        assert "database" in suspected
     finally:
-        await stores.restart("redis")
+        await asyncio.gather(stores.restart("redis"), stores.restart("postgres"))

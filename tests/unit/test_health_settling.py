@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from control.clock import SystemClock
-from control.health.check import WARNING, Check, Importance, Result, State
+from control.health.check import WARNING, CannotTell, Check, Importance, Result, State
 from control.health.engine import Engine
 from control.health.report import overall, report
 
@@ -28,8 +28,11 @@ class Scripted:
         self.asked += 1
         if self.may is not None:
             await self.may.wait()
-        if next(self._answers, "+") == "-":
+        found = next(self._answers, "+")
+        if found == "-":
             raise ConnectionRefusedError
+        if found == "?":
+            raise CannotTell("NobodyToAsk")
         return {"asked": self.asked}
 
 
@@ -64,6 +67,16 @@ async def test_so_many_in_a_row_turn_it(script: str, states: str) -> None:
             snapshot = await engine.refresh()
             found += {State.OK: "o", State.DOWN: "d"}[snapshot.results["thing"].state]
     assert found == states
+
+
+async def test_who_could_not_ask_finds_neither_well_nor_down() -> None:
+    async with running(Scripted("+?-?+")) as engine:
+        states = [(await engine.refresh()).results["thing"].state for _ in range(3)]
+        unknown = (await engine.refresh()).results["thing"]
+        states += [unknown.state, (await engine.refresh()).results["thing"].state]
+    assert states == [State.OK, State.UNKNOWN, State.DOWN, State.UNKNOWN, State.OK]
+    assert (unknown.word_at(0.0), unknown.reason) == ("down: unknown", "NobodyToAsk")
+    assert report(unknown, 0.0, full=True).error == "NobodyToAsk"
 
 
 async def test_a_failure_that_is_not_settled_is_probed_again_soon() -> None:

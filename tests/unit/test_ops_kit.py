@@ -1,4 +1,4 @@
-"""Alerts, dashboard and probes under deploy/: well-formed, tested, and about what exists."""
+"""Alerts and dashboard under deploy/: well-formed, tested, and about what exists."""
 
 import json
 import re
@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-
-from tests.postman import table
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -51,16 +49,3 @@ def test_the_dashboard_fits_the_screen_and_every_panel_asks_something() -> None:
         assert not cells & taken, panel["title"]
         taken |= cells
         assert panel["type"] == "row" or all(target["expr"] for target in panel["targets"])
-
-
-def test_kubernetes_asks_routes_that_are_served() -> None:
-    served = {route.path for route in table() if route.method == "GET"}
-    deployments = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "probes.yaml").read_text()))
-    assert len(deployments) == 2
-    for deployment in deployments:
-        (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        ports = {port["name"] for port in container["ports"]}
-        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
-            asked = container[name]["httpGet"]
-            assert asked["path"] in served
-            assert asked["port"] in ports

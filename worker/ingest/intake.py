@@ -83,16 +83,16 @@ class Intake:
                 context.hand_back()
             removed += await remover.remove(version)
             context.progress(removed=removed, of=len(unneeded))
-        for run_id in await self._uploads.old(KEPT_S):
+        for run_id, attempt in await self._uploads.old(KEPT_S):
             record = await self._jobs.get_job(run_id)
             if record is None or record.status.finished:
-                await self._uploads.discard(run_id)
+                await self._uploads.discard(run_id, attempt)
         return removed, left
 
     async def _end(self, context: JobContext) -> None:
         await patiently(context, lambda: self.lamp.end(context.run_id, context.attempt))
         await self._sweep_later(context, "replaced", SWEEP_AFTER_S)
-        await patiently(context, lambda: self._uploads.discard(context.run_id))
+        await patiently(context, lambda: self._uploads.discard(context.run_id, context.attempt))
 
     async def _sweep_later(self, context: JobContext, key: str, in_s: float) -> None:
         """A sweep that cannot be asked for now is made up for by the next ingest's."""

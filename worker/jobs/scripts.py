@@ -14,6 +14,10 @@ from control.stores.line import Argument
 from control.stores.scripts import Script
 from control.stores.wire import Wire
 
+LARGE = 256 << 10
+"""Arguments larger than this go over a connection of their own, so that nothing small waits behind
+them."""
+
 # Even when Redis is full leases must be kept alive, and what it holds must get done: that frees it.
 _ALLOWED_WHEN_FULL = (
     "archived", "cancel", "claim", "ended", "finish", "forget", "heartbeat", "leave", "promote",

@@ -32,10 +32,18 @@ MATCH (n:NetworkNode {network_page: $page})
 RETURN n.network_seq, n.id, n.supply, properties(n)
 ORDER BY n.network_seq
 
+// name: count_arcs
+MATCH (:NetworkNode {network_page: $page})-[r:ARC]->()
+RETURN count(r)
+
 // name: page_of_arcs
-MATCH (a:NetworkNode {network_page: $page})-[r:ARC]->(b:NetworkNode)
+MATCH (a:NetworkNode {network_page: $page})-[r:ARC]->()
+RETURN r.network_seq, a.network_seq, r.network_head, r.cost, r.capacity, r.lower, r.flow
+
+// name: piece_of_arcs
+MATCH (a:NetworkNode {network_page: $page})-[r:ARC]->()
 WHERE r.network_seq > $after
-RETURN r.network_seq, a.network_seq, b.network_seq, r.cost, r.capacity, r.lower, r.flow
+RETURN r.network_seq, a.network_seq, r.network_head, r.cost, r.capacity, r.lower, r.flow
 ORDER BY r.network_seq
 LIMIT $limit
 

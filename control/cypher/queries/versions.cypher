@@ -7,7 +7,7 @@ ON CREATE SET
   v.network = $name, v.digest = $digest, v.format = $format, v.created_at = $created_at,
   v.state = 'loading', v.nodes = 0, v.edges = 0, v.supply = 0.0, v.demand = 0.0
 SET v.touched_ms = $now_ms
-RETURN v.state, v.nodes, v.edges
+RETURN v.state, v.nodes, v.edges, v.supply, v.demand
 
 // name: hold
 MATCH (v:NetworkVersion {id: $version})
@@ -43,7 +43,9 @@ WITH v
 UNWIND $rows AS row
 MATCH (a:NetworkNode {network_key: row[0]})
 MATCH (b:NetworkNode {network_key: row[1]})
-CREATE (a)-[r:ARC {network_seq: row[2], cost: row[3], capacity: row[4], lower: row[5]}]->(b)
+CREATE (a)-[r:ARC {
+  network_seq: row[2], network_head: b.network_seq, cost: row[3], capacity: row[4], lower: row[5]
+}]->(b)
 RETURN count(r)
 
 // name: add_arcs_with_attributes
@@ -53,7 +55,9 @@ WITH v
 UNWIND $rows AS row
 MATCH (a:NetworkNode {network_key: row[0]})
 MATCH (b:NetworkNode {network_key: row[1]})
-CREATE (a)-[r:ARC {network_seq: row[2], cost: row[3], capacity: row[4], lower: row[5]}]->(b)
+CREATE (a)-[r:ARC {
+  network_seq: row[2], network_head: b.network_seq, cost: row[3], capacity: row[4], lower: row[5]
+}]->(b)
 SET r += row[6]
 RETURN count(r)
 

@@ -11,6 +11,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local kept_ms = tonumber(ARGV[4])
 
+for at, wanted in ipairs({ 'zset', 'hash', 'string' }) do
+  local is = redis.call('TYPE', KEYS[at]).ok
+  if is ~= wanted and is ~= 'none' then redis.call('DEL', unpack(KEYS)) end
+end
 redis.call('SET', KEYS[3], now, 'NX')
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])

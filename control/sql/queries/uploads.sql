@@ -8,10 +8,7 @@ INSERT INTO drawbridge.upload_pieces (run_id, file, piece, content) VALUES ($1, 
 SELECT content FROM drawbridge.upload_pieces WHERE run_id = $1 AND file = $2 AND piece = $3
 
 -- name: remove
-DELETE FROM drawbridge.uploads WHERE run_id = $1
-
--- name: remove_pieces
-DELETE FROM drawbridge.upload_pieces WHERE run_id = $1
+DELETE FROM drawbridge.uploads WHERE run_id = $1 AND attempt <= $2
 
 -- name: exists
 SELECT 1 FROM drawbridge.upload_pieces WHERE run_id = $1 LIMIT 1
@@ -28,7 +25,7 @@ UPDATE drawbridge.uploads SET running = FALSE WHERE run_id = $1 AND attempt <= $
 SELECT run_id, attempt FROM drawbridge.uploads WHERE running = TRUE ORDER BY run_id
 
 -- name: old
-SELECT run_id FROM drawbridge.uploads
+SELECT run_id, attempt FROM drawbridge.uploads
 WHERE running = FALSE AND made_at < now() - make_interval(secs => $1)
 ORDER BY run_id LIMIT 100
 
