@@ -262,7 +262,7 @@ class Outages:
 async def test_a_graph_that_is_killed_while_it_is_read_and_while_it_is_written(
     stores: LiveStores, graph: GraphSection, opened: Graph
 ) -> None:
-    made = drawn(6, 2 * PAGE, 2 * PAGE + 100)
+    made = drawn(6, PAGE + 10, PAGE + 60)
     await put(opened, "long", made)
     outages, clock = Outages(stores), SystemClock()
     async with PatientGraph(graph, clock, outages.waiting) as patient:

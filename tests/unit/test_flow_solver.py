@@ -284,3 +284,46 @@ def test_a_large_result_names_what_flows_only() -> None:
     small = network({"a": 1, "b": -1}, [("a", "b", 1), ("a", "b", 2)])
     answer = result(used, small, solved(small), solver="", places=None)
     assert answer.solution == {"a->b": 1, "a->b#2": 0}
+
+
+PLANTS = """\
+c Two plants, a depot that must be used, two shops; parallel arcs and a lower bound.
+p min 5 8
+n 1 12
+n 2 6
+n 4 -10
+n 5 -8
+a 1 3 2 9 4
+a 1 4 0 5 7
+a 2 3 0 8 3
+a 2 5 0 4 6
+a 3 4 0 7 1
+a 3 5 0 9 2
+a 1 4 0 2 5
+a 4 5 0 3 1
+"""
+FOUR = """\
+c The example of the DIMACS format's own description.
+p min 4 5
+n 1 4
+n 4 -4
+a 1 2 0 4 2
+a 1 3 0 2 2
+a 2 3 0 2 1
+a 2 4 0 3 3
+a 3 4 0 5 1
+"""
+
+
+@pytest.mark.parametrize(("text", "optimum"), [(PLANTS, 94), (FOUR, 14)])
+def test_examples_in_dimacs_format_with_known_optima(text: str, optimum: float) -> None:
+    rows = [line.split() for line in text.splitlines()]
+    supplies = {row[1]: float(row[2]) for row in rows if row[0] == "n"}
+    edges = [
+        (source, target, float(cost), float(capacity), float(lower))
+        for _, source, target, lower, capacity, cost in (row for row in rows if row[0] == "a")
+    ]
+    made = network(supplies, edges)
+    flow = solved(made)
+    assert flow.objective == by_networkx(made)[1] == optimum
+    require_flow(made, flow)
