@@ -17,6 +17,7 @@ from service.problems import MALFORMED, Problem
 FORM = "multipart/form-data"
 ROLES = {
     "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
     "application/jsonl": "ndjson",
     "text/csv": "edges",
     "application/x-dimacs": "dimacs",

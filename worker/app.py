@@ -56,6 +56,9 @@ from worker.trimmer import Trimmer
 _DATABASE_S = 1.4
 """A connection and a query together stay below the three seconds after which state is stale."""
 
+_GRAPH_RETRY_S = 1.0
+"""An ingest that waits for the graph retries by itself, and says so."""
+
 
 async def run(config: Config, listening: socket.socket, *, instance: str | None = None) -> None:
     """Work until a signal comes, then drain and stop; probes are served on ``listening``.
@@ -104,8 +107,8 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         )  # fmt: skip
         probes.control_stale = lambda: replica.stale
         intake = Intake(
-            graph=await life.enter(Graph(config.graph)), uploads=Uploads(database),
-            lamp=Lamp(database, plane, jobs), jobs=jobs, clock=clock,
+            graph=await life.enter(Graph(config.graph, retry_s=_GRAPH_RETRY_S)),
+            uploads=Uploads(database), lamp=Lamp(database, plane, jobs), jobs=jobs, clock=clock,
         )  # fmt: skip
         own = {Sender: await _sender(life, config, clock), Intake: intake}
         known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))

@@ -1,6 +1,5 @@
 """A network, its nodes and its arcs, as they are read from the graph."""
 
-import math
 import re
 from typing import Any
 
@@ -131,8 +130,3 @@ def from_properties(stored: dict[str, Any]) -> Network:
         digest=stored.get("digest", ""),
         flow=flow,
     )
-
-
-def unlimited(capacity: float | None) -> float:
-    """A stored capacity: where there is none, there is no limit."""
-    return math.inf if capacity is None else capacity

@@ -4,6 +4,7 @@ A reader pins the version for a while at a time, and whoever removes old version
 alone. One that was held up for longer than its pin notices at its next page.
 """
 
+import math
 from collections.abc import AsyncIterator
 from operator import itemgetter
 from typing import Any
@@ -17,7 +18,6 @@ from control.networks.network import (
     NetworkReplaced,
     Node,
     page_key,
-    unlimited,
 )
 from control.stores.graph import Graph
 
@@ -29,6 +29,9 @@ ARCS = 20_000
 is then gone through again for each such piece."""
 
 COMPLETE = "complete"
+_NO_FLOW = -1.0
+"""Stands for a flow that was not written: a real one is not below 0."""
+
 _OWN = ("id", "supply")
 _OWN_PREFIX = "network_"
 
@@ -73,7 +76,7 @@ class NetworkReader:
             async for rows in self._arcs_of(page_key(network.version, page)):
                 await self._still_there(network)
                 yield [
-                    Arc(seq, tail, head, cost, unlimited(capacity), lower, flow)
+                    Arc(seq, tail, head, cost, capacity, lower, None if flow == _NO_FLOW else flow)
                     for seq, tail, head, cost, capacity, lower, flow in rows
                 ]
 
@@ -82,14 +85,20 @@ class NetworkReader:
         that costs it as much as the rest."""
         [(count,)] = await self._graph.rows(self._queries["count_arcs"], page=page)
         if count <= ARCS:
-            rows = await self._graph.rows(self._queries["page_of_arcs"], page=page)
-            if rows:
-                yield sorted(rows, key=itemgetter(0))
+            if count:
+                yield await self._columns("page_of_arcs", page=page)
             return
-        after, query = -1, self._queries["piece_of_arcs"]
-        while rows := await self._graph.rows(query, page=page, after=after, limit=ARCS):
+        after = -1
+        while rows := await self._columns("piece_of_arcs", page=page, after=after, limit=ARCS):
             yield rows
             after = rows[-1][0]
+
+    async def _columns(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query that answers in columns, ordered by the first one."""
+        [columns] = await self._graph.rows(
+            self._queries[query], unlimited=math.inf, no_flow=_NO_FLOW, **parameters
+        )
+        return sorted(zip(*columns, strict=True), key=itemgetter(0))
 
     async def _still_there(self, network: Network) -> None:
         """What was read is whole: a version's state changes before anything of it is removed."""

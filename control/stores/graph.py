@@ -49,8 +49,8 @@ def driver(
     section: GraphSection,
     *,
     acquire_s: float = ACQUIRE_S,
-    retry_s: float = RETRY_S,
     pool_size: int = 10,
+    retry_s: float = RETRY_S,
 ) -> AsyncDriver:
     """A driver that connects lazily. Raises :class:`ConfigError` for an address it cannot use."""
     try:
@@ -73,7 +73,7 @@ class Graph:
     """The application's access to Neo4j. Opens without the server; the first use connects.
 
     Every method raises :class:`StoreUnavailable` where Neo4j cannot be used right now, after
-    ``query_s`` at the latest. For ``retry_s`` the driver itself tries again what may pass.
+    ``query_s`` at the latest; transient faults are retried for ``retry_s``.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Graph:
             await close(opened)
 
     async def read(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The records of a reading query, as mappings. Retried on transient faults for 5 s."""
+        """The records of a reading query, as mappings."""
         return await self._execute(query, RoutingControl.READ, parameters)
 
     async def write(self, query: str, **parameters: Any) -> list[dict[str, Any]]:

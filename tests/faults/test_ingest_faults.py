@@ -77,6 +77,7 @@ async def test_a_killed_worker_leaves_the_rest_to_another(house: House) -> None:
     assert before == [True, False]
 
 
+@pytest.mark.soak
 async def test_a_worker_that_was_held_writes_nothing_twice(house: House) -> None:
     async with slow_worker(house) as one, slow_worker(house) as two:
         receipt = await begun(house, "held")

@@ -17,6 +17,8 @@ from tests.networks import store
 from tests.serving import Served, served
 from worker.jobs.job import JobState
 
+pytestmark = pytest.mark.graph
+
 FLOW = {
     "network": {"name": "tracks", "version": "v", "nodes": 2, "edges": 1},
     "outcome": "optimal", "objective": 9.0, "bound": 9.0, "gap": 0.0,

@@ -31,6 +31,8 @@ from worker.optimize.flow import FlowNetwork
 from worker.optimize.kind import optimize
 from worker.optimize.network import PatientGraph, read, write_back
 
+pytestmark = pytest.mark.graph
+
 WITHIN_S = 60
 ROADS = (
     [NewNode("mine", 10, {"x": 0, "y": 0}), NewNode("town", -10, {"x": 3, "y": 4})],

@@ -23,6 +23,8 @@ from worker.jobs.job import JobState
 from worker.optimize.flow_result import FlowSolution, result
 from worker.optimize.places import places
 
+pytestmark = pytest.mark.graph
+
 RUN = {"problem": {"format": "network", "network": "lines"}}
 AWKWARD = 'b & <c> "d"\x01->#'
 

@@ -37,15 +37,17 @@ MATCH (:NetworkNode {network_page: $page})-[r:ARC]->()
 RETURN count(r)
 
 // name: page_of_arcs
+// In columns: a record for each arc would cost more than what is in it.
 MATCH (a:NetworkNode {network_page: $page})-[r:ARC]->()
-RETURN r.network_seq, a.network_seq, r.network_head, r.cost, r.capacity, r.lower, r.flow
+RETURN collect(r.network_seq), collect(a.network_seq), collect(r.network_head), collect(r.cost),
+  collect(coalesce(r.capacity, $unlimited)), collect(r.lower), collect(coalesce(r.flow, $no_flow))
 
 // name: piece_of_arcs
 MATCH (a:NetworkNode {network_page: $page})-[r:ARC]->()
 WHERE r.network_seq > $after
-RETURN r.network_seq, a.network_seq, r.network_head, r.cost, r.capacity, r.lower, r.flow
-ORDER BY r.network_seq
-LIMIT $limit
+WITH a, r ORDER BY r.network_seq LIMIT $limit
+RETURN collect(r.network_seq), collect(a.network_seq), collect(r.network_head), collect(r.cost),
+  collect(coalesce(r.capacity, $unlimited)), collect(r.lower), collect(coalesce(r.flow, $no_flow))
 
 // name: begin_flow
 MATCH (v:NetworkVersion {id: $version, state: 'complete'})
