@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test test-neo4j lint types format bench bench-control bench-jobs fuzz lock clean
+.PHONY: help run test test-neo4j lint types format bench bench-control bench-jobs bench-networks fuzz lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ bench-control: $(VENV)/dev.stamp ## Measure how fast a command reaches the fleet
 
 bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis, into the README (about 15 minutes)
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
+
+bench-networks: $(VENV)/dev.stamp ## Measure how a million edges are stored and read, and the memory that takes
+	@$(BIN)/python -m tests.benchmarks.networks $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## Ask a running stack whatever its OpenAPI document allows (needs uv)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
