@@ -204,10 +204,9 @@ async def test_a_network_that_is_not_there(graph: GraphSection, opened: Graph) -
     assert ended.error.message == "no network nowhere is stored"
 
 
-async def test_a_network_that_is_replaced_is_solved_as_it_was_read(
+async def test_what_was_kept_of_a_replaced_version_counts_no_more(
     graph: GraphSection, opened: Graph, roads: Network
 ) -> None:
-    """Its result says so; what was to be written back goes onto the version that was solved."""
     first = Run(graph, "roads", write_back=True)
     await first.answer()
     nodes, arcs = ROADS
