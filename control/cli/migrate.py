@@ -58,7 +58,7 @@ async def _of_graph(section: GraphSection, *, plan: bool) -> tuple[Migration, ..
     from control import graph_migrations  # noqa: PLC0415 - the driver is slow to import
     from control.stores.graph import Graph  # noqa: PLC0415
 
-    async with Graph(section) as graph:
+    async with Graph(section, retry_s=0) as graph:
         if plan:
             return await graph_migrations.pending(graph, graph_migrations.shipped())
         return await graph_migrations.migrate(graph)

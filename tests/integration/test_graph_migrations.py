@@ -1,15 +1,11 @@
 """The schema of the graph: applied once, from wherever, and never by an older release."""
 
-import json
-
 import pytest
 
 from control import cypher, graph_migrations
 from control.config import GraphSection
 from control.migrations import MigrationError
 from control.stores.graph import Graph
-from tests.conftest import LiveStores
-from tests.stack import clean_environment, drawbridge
 
 
 async def test_what_is_missing_is_applied_once(graph: GraphSection) -> None:
@@ -31,19 +27,3 @@ async def test_a_changed_file_and_a_newer_graph_are_refused(
         monkeypatch.setattr(cypher, "migration_files", list)
         with pytest.raises(MigrationError, match="newer than this release: it has 0001_networks"):
             await graph_migrations.migrate(opened)
-
-
-async def test_the_command_migrates_both(
-    graph: GraphSection, stores: LiveStores, database_url: str
-) -> None:
-    environ = clean_environment(**{**stores.environment, "DATABASE_URL": database_url})
-    status, out, _ = await drawbridge("migrate", "--json", environ=environ)
-    report = json.loads(out)
-    assert (status, report["graph"]) == (
-        0, {"applied": ["0001_networks"], "pending": [], "error": None}
-    )  # fmt: skip
-    environ["NEO4J_PASSWORD"] = "wrong"
-    status, out, _ = await drawbridge("migrate", "--json", environ=environ)
-    report = json.loads(out)
-    assert (status, report["applied"], report["graph"]["applied"]) == (0, [], [])
-    assert report["graph"]["error"].startswith("neo4j is unavailable")

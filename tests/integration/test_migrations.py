@@ -3,14 +3,15 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from control import migrations, sql
+from control import graph_migrations, migrations, sql
 from control.cli.migrate import migrate as command
-from control.config import PostgresSection
+from control.config import GraphSection, PostgresSection
 from control.errors import ConfigError, StoreUnavailable
 from control.migrations import Migration, MigrationError
 from control.stores import postgres
@@ -115,7 +116,9 @@ def test_file_names_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         migrations.shipped()
 
 
-async def test_the_command(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_command(
+    database_url: str, stores: LiveStores, graph: GraphSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
 
     def run(*arguments: str) -> str:
@@ -125,13 +128,25 @@ async def test_the_command(database_url: str, monkeypatch: pytest.MonkeyPatch) -
 
     names = [str(m) for m in migrations.shipped()]
     version = migrations.shipped()[-1].version
-    report = await asyncio.to_thread(run, "--plan", "--json")
-    assert json.loads(report) == {"version": version, "applied": [], "pending": names}
-    assert await asyncio.to_thread(run, "--plan") == "".join(f"pending  {n}\n" for n in names)
-    report = await asyncio.to_thread(run, "--json")
-    assert json.loads(report) == {"version": version, "applied": names, "pending": []}
+    for variable in ("NEO4J_URI", "NEO4J_USER", "NEO4J_PASSWORD"):
+        monkeypatch.setenv(variable, stores.environment[variable])
+    of_graph = [str(m) for m in graph_migrations.shipped()]
+    told = [*names, *(f"{name} (graph)" for name in of_graph)]
+
+    def report(done: str, due: str) -> dict[str, Any]:
+        graph = {done: of_graph, due: [], "error": None}
+        return {"version": version, done: names, due: [], "graph": graph}
+
+    shown = await asyncio.to_thread(run, "--plan", "--json")
+    assert json.loads(shown) == report("pending", "applied")
+    assert await asyncio.to_thread(run, "--plan") == "".join(f"pending  {n}\n" for n in told)
+    shown = await asyncio.to_thread(run, "--json")
+    assert json.loads(shown) == report("applied", "pending")
     assert await asyncio.to_thread(run, "--quiet") == ""
     assert await asyncio.to_thread(run) == "the schema is up to date\n"
+    monkeypatch.setenv("NEO4J_PASSWORD", "wrong")
+    shown = await asyncio.to_thread(run, "--json")
+    assert json.loads(shown)["graph"]["error"].startswith("neo4j is unavailable")
 
 
 async def test_a_database_that_cannot_be_used_is_named_in_one_line(stores: LiveStores) -> None:
