@@ -31,6 +31,7 @@ from service.handlers.jobs import (
     schedules,
 )
 from service.health_pages import Page
+from service.results import GRAPHML, SVG
 from service.routing import JSON, Answer, Route, ok
 from service.schemas import (
     Event,
@@ -57,6 +58,11 @@ _ACCEPTED = MappingProxyType({
     200: Answer("The job that this Idempotency-Key made before, or the live one that has the same "
                 "unique key", {JSON: Receipt}),
 })  # fmt: skip
+_RESULTS = (
+    "As JSON, or its columns and values as CSV. A flow over a network also as GraphML, and as a "
+    "picture where the network has at most 300 nodes and 3,000 edges; `available` lists what there "
+    "is of a result."
+)
 _ALL_ACCEPTED = MappingProxyType({
     202: Answer("Accepted, every one; their receipts are in the order of the jobs",
                 {JSON: Receipts}),
@@ -190,7 +196,9 @@ def _jobs(
     family: JobHandlers, tag: str, what: str, all_of_them: str, result: type
 ) -> tuple[Route, ...]:
     root, job, jobs = family.path, family.path + "/{run_id}", Access.JOBS
-    results = {200: Answer("What it returned", {JSON: result, "text/csv": Text})}
+    results = {
+        200: Answer("What it returned", {JSON: result, "text/csv": Text, GRAPHML: Text, SVG: Text})
+    }
     return (
         Route("GET", root, family.list, jobs, tag, f"List {all_of_them}, newest first",
               ok(JobList), query=family.query, refusals=(p.INVALID,)),
@@ -199,7 +207,7 @@ def _jobs(
         Route("GET", job + "/status", family.record, jobs, tag, f"The status of {what}",
               ok(JobView), "The same as the record.", refusals=_READ),
         Route("GET", job + "/result", family.result, jobs, tag, f"The result of {what}",
-              results, "As JSON, or its columns and values as CSV.", refusals=_RESULT),
+              results, _RESULTS, refusals=_RESULT),
         Route("GET", job + "/events", family.events, jobs, tag, f"Follow {what}",
               _STREAM, query=EventsQuery, headers=_RESUME, refusals=_EVENTS),
         Route("DELETE", job, family.cancel, jobs, tag, f"Cancel {what}",

@@ -1,5 +1,6 @@
 """How a worker is put together: what exists, what it is made from, and in which order."""
 
+import dataclasses
 import gc
 import socket
 from collections.abc import Callable
@@ -41,6 +42,7 @@ from worker import resources
 from worker.alarm import Alarm
 from worker.archivist import Archivist
 from worker.consumer import BELL_WAIT_S, Consumer
+from worker.cpu.frames import GraphAccess
 from worker.drain import Drain
 from worker.executor import Executor
 from worker.ingest.intake import Intake
@@ -124,6 +126,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(
             jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
+            graph=GraphAccess(**dataclasses.asdict(config.graph)),
             tracing=await life.enter(
                 tracing.opened(config.log.otlp_url, process="worker", instance=worker)
             ),

@@ -135,6 +135,10 @@ class Api:
             "POST", "/ingest", params=query, data=form, headers=headers, expect100=True
         )
 
+    async def submit_network(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Have the flow over a stored network computed; the receipt."""
+        return await self.ask("POST", "/optimize", json=document)
+
     async def submit_job(
         self, kind: str, document: Mapping[str, Any], *, key: str | None = None
     ) -> dict[str, Any]:
@@ -185,9 +189,11 @@ class Api:
         """What a job returned."""
         return await self.ask("GET", f"/jobs/{run_id}/result", patience_s=patience_s)
 
-    async def save_csv(self, run_id: str, to: Path, *, patience_s: float = 0) -> None:
-        """Write a solution's columns and values to a file."""
-        accept = {"Accept": "text/csv"}
+    async def save_result(
+        self, run_id: str, to: Path, media: str, *, patience_s: float = 0
+    ) -> None:
+        """Write what a job returned to a file, as the media type says."""
+        accept = {"Accept": media}
         path = f"/jobs/{run_id}/result"
         text = await self._asked("GET", path, headers=accept, patience_s=patience_s)
         await asyncio.to_thread(to.write_bytes, text)

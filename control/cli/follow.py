@@ -64,6 +64,12 @@ def ending(record: Mapping[str, Any], result: Mapping[str, Any] | None) -> str:
         value = result.get(name)
         if isinstance(value, int | float) and not (name == "bound" and not result.get("gap")):
             parts.append(f"{label} {value:{form}}{' s' if name == 'solve_s' else ''}")
+    if blame := result.get("why"):
+        parts.append(str(blame["message"]))
+    if result.get("written_back"):
+        parts.append("written back")
+    elif not_written := result.get("not_written"):
+        parts.append(f"not written back: {not_written}")
     return " · ".join(parts)
 
 

@@ -1,10 +1,11 @@
 """How long a large network takes to be stored, and how much memory: `python -m
-tests.benchmarks.networks [EDGES]` (a million).
+tests.benchmarks.networks [EDGES] [--solve]` (a million).
 
 A service, a worker and stores of its own; the upload is made of CSV tables on the fly, a tenth as
 many nodes as edges. What is told of memory is the largest resident size while it ran, less what the
-process had before. Set NEO4J_JARS (see `make test-neo4j`) to measure on Neo4j. With --json one JSON
-object.
+process had before. With --solve the best flow is computed too and written back; then the phases of
+that job and the memory of its process are told as well. Set NEO4J_JARS (see `make test-neo4j`) to
+measure on Neo4j. With --json one JSON object.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ async def _measured(
     reader_s, seen = await _read(stores)
     assert seen == count
     watching.cancel()
+    solved = await _solved(http, worker) if "--solve" in sys.argv else {}
     return {
         "edges": count,
         "nodes": among,
@@ -146,6 +148,40 @@ async def _measured(
         "read_s": round(reader_s, 1),
         "peak_mb": sizes.peak,
         "grown_mb": {name: sizes.peak[name] - sizes.before[name] for name in sizes.peak},
+        **solved,
+    }
+
+
+async def _solved(http: aiohttp.ClientSession, worker: Replica) -> dict[str, Any]:
+    """The figures of a job that computes the flow and writes it back."""
+    asked = {"problem": {"format": "network", "network": "bench"}, "write_back": True}
+    began, phases, peak = time.perf_counter(), dict[str, float](), 0
+    async with http.post("/optimize", json=asked) as response:
+        receipt = await response.json()
+    while True:
+        async with http.get(receipt["links"]["status"]) as response:
+            record = await response.json()
+        now = time.perf_counter()
+        phases.setdefault(
+            (record["progress"] or {}).get("phase", "starting"), round(now - began, 1)
+        )
+        for process in psutil.Process(worker.pid).children():
+            with suppress(psutil.Error):
+                peak = max(peak, int(process.memory_info().rss / 1e6))
+        if record["status"] in ("completed", "failed"):
+            break
+        await asyncio.sleep(SAMPLE_S)
+    assert record["status"] == "completed", record
+    async with http.get(receipt["links"]["result"]) as response:
+        body = await response.read()
+    result = json.loads(body)
+    return {
+        "flow": [result["outcome"], result["objective"], result["written_back"]],
+        "phases_at_s": phases,
+        "solve_s": round(result["solve_s"], 1),
+        "job_s": round(now - began, 1),
+        "job_peak_mb": peak,
+        "result_mb": round(len(body) / 1e6, 1),
     }
 
 
