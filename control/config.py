@@ -13,17 +13,16 @@ from typing import Any
 
 from control.delivery_settings import ArchiveSection, CallbacksSection
 from control.errors import ConfigError
+from control.health_settings import HealthSection
 from control.settings import (
     Setting,
     flag,
     masked,
     names,
-    networks,
     number,
     one_of,
     path,
     secret_text,
-    services,
     setting,
     shares,
     size,
@@ -33,6 +32,7 @@ from control.settings import (
 )
 
 PREFIX = "DRAWBRIDGE_"
+_POSTGRES_URL = url("postgresql", "postgres")
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -63,11 +63,29 @@ class PostgresSection:
         "DATABASE_URL",
         "postgresql://127.0.0.1:5432/drawbridge",
         "PostgreSQL, as libpq and asyncpg understand it",
-        url("postgresql", "postgres"),
+        _POSTGRES_URL,
+    )
+    direct_url: str = setting(
+        "DRAWBRIDGE_DATABASE_DIRECT_URL",
+        "",
+        "the same database past the pooler, where DATABASE_URL leads to a PgBouncer that pools "
+        "transactions; for LISTEN, locks and migrations",
+        _POSTGRES_URL,
     )
     pool_size: int = setting(
         "DRAWBRIDGE_DATABASE_POOL", 5, "connections a process may hold", whole(1, 100)
     )
+
+    @property
+    def direct(self) -> str:
+        """An address on which a session lasts: for LISTEN, locks and migrations."""
+        return self.direct_url or self.url
+
+    @property
+    def pooled(self) -> bool:
+        """Whether :attr:`url` leads to a pooler, where nothing of a session outlives a
+        transaction."""
+        return self.direct_url != ""
 
 
 @dataclass(frozen=True)
@@ -236,37 +254,6 @@ class IdentitySection:
 
 
 @dataclass(frozen=True)
-class HealthSection:
-    """Health checks and their routes."""
-
-    networks: tuple[str, ...] = setting(
-        "DRAWBRIDGE_HEALTH_NETWORKS",
-        ("127.0.0.0/8", "::1"),
-        "networks whose callers see classes of errors, latencies and details, as viewers do; "
-        "requests that a proxy forwarded never count",
-        networks,
-    )
-    external: tuple[str, ...] = setting(
-        "DRAWBRIDGE_HEALTH_EXTERNAL",
-        (),
-        "services to look at: clerk, resend, s3, stripe, twilio, supabase=URL, name=URL or URLs",
-        services,
-    )
-    external_every_s: float = setting(
-        "DRAWBRIDGE_HEALTH_EXTERNAL_EVERY_S",
-        30.0,
-        "seconds between two looks at such a service, by one instance of the fleet",
-        number(1, 3_600, "seconds"),
-    )
-    liveness_port: int = setting(
-        "DRAWBRIDGE_LIVENESS_PORT",
-        0,
-        "port on which a thread answers /health even while the process is too busy; 0: none",
-        whole(0, 65535),
-    )
-
-
-@dataclass(frozen=True)
 class LogSection:
     """Logs and traces."""
 
@@ -365,6 +352,9 @@ def load(*layers: tuple[str, Mapping[str, str]]) -> Config:
                     raise ConfigError(f"{declared.env} (from {origin}) {error}") from None
                 sources[declared.env] = origin
                 break
+    direct = sources.get("DRAWBRIDGE_DATABASE_DIRECT_URL")
+    if direct is not None and direct != sources.get("DATABASE_URL"):
+        raise ConfigError("DRAWBRIDGE_DATABASE_DIRECT_URL needs a DATABASE_URL beside it")
     types = {f.name: f.default_factory for f in fields(Config)}
     built = {name: types[name](**values) for name, values in sections.items()}  # type: ignore[operator]
     return Config(**built, sources=sources)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import asyncpg
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from control import migrations, sql
 from control.cli.migrate import migrate as command
 from control.config import PostgresSection
 from control.errors import ConfigError, StoreUnavailable
-from control.migrations import Migration, MigrationError
+from control.migrations import Migration, MigrationError, ReleaseTooOld
 from control.stores import postgres
 from control.stores.postgres import Database
 from tests.conftest import LiveStores
@@ -21,6 +21,8 @@ ONE = Migration(1, "one", "CREATE TABLE drawbridge.one (n integer);")
 TWO = Migration(
     2, "two", "CREATE TABLE drawbridge.two (n integer); INSERT INTO drawbridge.two VALUES (2);"
 )
+ADDS = Migration(3, "adds", "ALTER TABLE drawbridge.two ADD COLUMN m integer;")
+TAKES = Migration(4, "takes", "-- contracts: since 0003\nALTER TABLE drawbridge.two DROP COLUMN n;")
 BROKEN = Migration(
     2, "broken", "CREATE TABLE drawbridge.two (n integer); SELECT no_such_function();"
 )
@@ -77,16 +79,60 @@ async def test_a_changed_file_is_refused(database_url: str) -> None:
     assert await tables(database_url) == {"migrations", "one"}
 
 
-async def test_a_database_newer_than_the_code_is_refused(database_url: str) -> None:
-    await apply(database_url, [ONE, TWO])
-    with pytest.raises(MigrationError, match="newer than this release: it has 0002_two"):
-        await apply(database_url, [ONE])
-
-
 async def test_a_file_slipped_in_behind_is_refused(database_url: str) -> None:
     await apply(database_url, [TWO])
     with pytest.raises(MigrationError, match="0001_one comes before 0002"):
         await apply(database_url, [ONE, TWO])
+
+
+async def test_a_release_lives_with_what_newer_ones_add_and_not_with_what_they_take_away(
+    database_url: str,
+) -> None:
+    await apply(database_url, [ONE, TWO, ADDS])
+    for older in ([ONE], [ONE, TWO]):
+        assert await apply(database_url, older) == []
+    await apply(database_url, [ONE, TWO, ADDS, TAKES])
+    assert await pending(database_url, [ONE, TWO, ADDS]) == []
+    with pytest.raises(ReleaseTooOld, match="0004_takes needs a release that ships 0003 or newer"):
+        await pending(database_url, [ONE, TWO])
+
+
+async def test_what_an_unknown_release_left_without_a_word_is_not_lived_with(
+    database_url: str,
+) -> None:
+    await apply(database_url, [ONE, TWO])
+    async with postgres.connection(database_url) as connection:
+        await connection.execute("ALTER TABLE drawbridge.migrations DROP COLUMN since")
+    assert await pending(database_url, [ONE, TWO]) == []  # as it was before there was a word
+    with pytest.raises(ReleaseTooOld, match="0002_two needs a newer release"):
+        await pending(database_url, [ONE])
+    assert await apply(database_url, [ONE, TWO, ADDS]) == ["0003_adds"]
+
+
+async def test_what_running_instances_cannot_live_with_is_only_done_when_told_to(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    files = [ONE, TWO]
+    monkeypatch.setattr(migrations, "shipped", lambda: tuple(files))
+
+    async def run(*arguments: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, command, arguments)
+
+    assert (await run()).exit_code == 0
+    files.extend((ADDS, TAKES))
+    shown = await run("--plan")
+    assert shown.stdout.splitlines() == [
+        "pending  0003_adds.sql  expands",
+        "pending  0004_takes.sql  contracts, since 0003",
+        "What runs now cannot live with 0004_takes: end all instances, then run "
+        "`drawbridge migrate --contract`.",
+    ]
+    refused = (await run()).exception
+    assert isinstance(refused, MigrationError)
+    assert "0004_takes takes away what running instances need" in str(refused)
+    assert await pending(database_url, files) == ["0003_adds", "0004_takes"]
+    assert (await run("--contract")).stdout == "applied  0003_adds\napplied  0004_takes\n"
 
 
 async def test_waiting_for_another_migrator_has_an_end(
@@ -126,10 +172,13 @@ async def test_the_command(database_url: str, monkeypatch: pytest.MonkeyPatch) -
     names = [str(m) for m in migrations.shipped()]
     version = migrations.shipped()[-1].version
     report = await asyncio.to_thread(run, "--plan", "--json")
-    assert json.loads(report) == {"version": version, "applied": [], "pending": names}
-    assert await asyncio.to_thread(run, "--plan") == "".join(f"pending  {n}\n" for n in names)
+    known = {"version": version, "breaking": []}
+    assert json.loads(report) == {**known, "applied": [], "pending": names}
+    *shown, advice = (await asyncio.to_thread(run, "--plan")).splitlines()
+    assert [line.split()[1] for line in shown] == [f"{name}.sql" for name in names]
+    assert "run `drawbridge migrate`, then roll" in advice
     report = await asyncio.to_thread(run, "--json")
-    assert json.loads(report) == {"version": version, "applied": names, "pending": []}
+    assert json.loads(report) == {**known, "applied": names, "pending": []}
     assert await asyncio.to_thread(run, "--quiet") == ""
     assert await asyncio.to_thread(run) == "the schema is up to date\n"
 
