@@ -6,6 +6,7 @@ restart of Redis every pooled connection is a dead one. Whatever may be retried 
 """
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -95,8 +96,18 @@ def needs_login(error: BaseException) -> bool:
     return "HELLO must be called with the client already authenticated" in str(error)
 
 
+def distrusts(error: BaseException) -> bool:
+    """Whether the server's certificate was not taken: redis-py calls that a failed connection."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
 def outage(error: BaseException) -> str | None:
     """Why Redis is unusable, in a few safe words; ``None`` if ``error`` means something else."""
+    if distrusts(error):
+        return "its certificate is not trusted"
     if needs_login(error):
         return "authentication failed"
     for kinds, reason in _OUTAGES:
