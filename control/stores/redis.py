@@ -16,8 +16,11 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -33,6 +36,7 @@ from redis.exceptions import (
 from control.errors import ConfigError, StoreUnavailable
 
 DEFAULT_SENTINEL_PORT = 26379
+_CLUSTER = "a Redis Cluster"
 
 # The more special errors first: most of redis-py's are kinds of its ConnectionError.
 _OUTAGES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
@@ -42,6 +46,7 @@ _OUTAGES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
     ((RedisConnectionError, OSError), "connection failed"),
     ((ReadOnlyError, MasterDownError), "read-only replica"),
     (OutOfMemoryError, "out of memory"),
+    ((AskError, ClusterCrossSlotError, ClusterDownError), _CLUSTER),  # MOVED is a kind of ASK
 )
 _REFUSALS = {
     "OOM": "out of memory",
@@ -49,6 +54,7 @@ _REFUSALS = {
     "NOREPLICAS": "too few replicas",
     "LOADING": "loading its data",
     "READONLY": "read-only replica",
+    **dict.fromkeys(("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"), _CLUSTER),
 }
 
 

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -51,10 +51,11 @@ class Node:
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send it a signal and wait until it is gone."""
         process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(signal.SIGCONT)
+        if process is None:
+            return
+        with suppress(ProcessLookupError):  # it ended by itself
             process.send_signal(number)
-            await process.wait()
+        await process.wait()
 
     def client(self, **options: Any) -> Redis:
         """A client of this process and no other."""

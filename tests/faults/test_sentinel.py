@@ -75,7 +75,9 @@ class Fleet:
         """Set a flag and wait until all have applied it."""
         path = f"/control/flags/{flag}?wait=applied&timeout={timeout_s:g}"
         said, body = await self.ask("PUT", path, at=at, json={"is_active": value})
-        place = Position(body["epoch"], body["version"]) if said.status == 200 else None
+        place = None
+        if said.status == 200:
+            place = Position(body["document"]["epoch"], body["document"]["version"])
         self.changes.append((said, place))
         return said
 
