@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 COMMIT ?=
 
-.PHONY: help run test test-previous lint types format bench bench-control bench-jobs fuzz lock clean
+.PHONY: help run test test-previous lint types format bench bench-control bench-jobs look fuzz lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ bench-control: $(VENV)/dev.stamp ## Measure how fast a command reaches the fleet
 
 bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis, into the README (about 15 minutes)
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
+
+look: $(VENV)/dev.stamp ## Check the status page with axe-core and take screenshots (needs chromium, node, npm)
+	@$(BIN)/python -m tests.look $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## Ask a running stack whatever its OpenAPI document allows (needs uv)
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from control.delivery_settings import ArchiveSection, CallbacksSection
+from control.delivery_settings import ArchiveSection, CallbacksSection, NotifySection
 from control.errors import ConfigError
 from control.health_settings import HealthSection
 from control.settings import (
@@ -19,6 +19,7 @@ from control.settings import (
     flag,
     masked,
     names,
+    networks,
     number,
     one_of,
     path,
@@ -30,6 +31,7 @@ from control.settings import (
     whole,
     words,
 )
+from control.status_settings import StatusPageSection, StatusSection
 
 PREFIX = "DRAWBRIDGE_"
 _POSTGRES_URL = url("postgresql", "postgres")
@@ -129,6 +131,12 @@ class ServiceSection:
         "/base-pricing/api/v1",
         "path under which the six app-status routes are served",
         path,
+    )
+    proxies: tuple[str, ...] = setting(
+        "DRAWBRIDGE_PROXIES",
+        (),
+        "networks of proxies before the service, whose X-Forwarded-For is believed: 10.0.0.0/8",
+        networks,
     )
     admin_token: str = setting(
         "DRAWBRIDGE_ADMIN_TOKEN",
@@ -307,10 +315,13 @@ class Config:
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
     callbacks: CallbacksSection = field(default_factory=CallbacksSection)
+    notify: NotifySection = field(default_factory=NotifySection)
     archive: ArchiveSection = field(default_factory=ArchiveSection)
     control: ControlSection = field(default_factory=ControlSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     health: HealthSection = field(default_factory=HealthSection)
+    status: StatusSection = field(default_factory=StatusSection)
+    status_page: StatusPageSection = field(default_factory=StatusPageSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Settings of the health checks."""
+"""Settings of the health checks; a section of :mod:`control.config`."""
 
 from dataclasses import dataclass
 

@@ -13,6 +13,9 @@ JOBS = "drawbridge:{jobs}:"
 CONTROL = "drawbridge:{control}:"
 """What the keys of the control plane begin with."""
 
+RATES = "drawbridge:rate:"
+"""What the keys of rate limits begin with; each is touched alone, so they spread over a cluster."""
+
 HEALTH = "drawbridge:{health}:"
 """What the keys of the health checks begin with."""
 
@@ -118,6 +121,13 @@ INVENTORY = (
         "three such pauses",
         "control.health",
         "what it found, for the other instances",
+    ),
+    Key(
+        RATES + "<scope>:<who>",
+        "string",
+        "until the allowance is full again",
+        "control.rates",
+        "the millisecond at which an allowance will be full again",
     ),
     Key(
         JOBS + "queue:<lane>:<priority>",
@@ -294,6 +304,9 @@ COMMANDS_CHANNEL = "drawbridge:commands"
 EVENTS_CHANNEL = "drawbridge:events"
 """Carries the whole document after each change, and its position each second."""
 
+OUTBOX_CHANNEL = "drawbridge:outbox"
+"""Says that something waits in the outbox; the message itself means nothing."""
+
 REPLICAS_CHANNEL = "drawbridge:replicas"
 """Carries the report of an instance whose state changed, for whoever waits for the fleet."""
 
@@ -327,6 +340,11 @@ def turn(service: str) -> str:
 def seen(service: str) -> str:
     """What the last look at a service of others found."""
     return f"{HEALTH}seen:{service}"
+
+
+def rate(scope: str, who: str) -> str:
+    """The allowance that somebody has for something."""
+    return f"{RATES}{scope}:{who}"
 
 
 def events_channel(run_id: str) -> str:

@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from redis.asyncio import Redis
 
 from control import preflight, tracing
 from control.clock import Clock, SystemClock
@@ -24,13 +25,23 @@ from control.listener import AT_ONCE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.principals import ApiKeys, Keyring
+from control.rates.limiter import RateLimiter
+from control.status.page import open_page
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
+from control.subscribers.bell import Bell
+from control.subscribers.roster import Roster
+from control.subscribers.telling import tell_subscribers
+from control.subscribers.tokens import Tokens
+from control.subscribers.vault import Vault
 from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.callbacks import Callbacks
+from service.clients import Clients
 from service.health_pages import HealthPages
+from service.statuspage.site import StatusSite
+from service.subscriptions import Subscriptions
 from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
 from worker.jobs.archive import Archive
@@ -39,6 +50,8 @@ from worker.jobs.manager import JobStateManager
 
 _DATABASE_S = 1.4
 """For a connection, and for a query: looking up a token, together, stays below three seconds."""
+
+_LOOKED_S = 0.05
 
 
 async def build(
@@ -106,7 +119,7 @@ async def build(
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
     app[appkeys.ARCHIVE] = Archive(database)
-    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
+    await _telling(app, life, config, redis=commands, database=database, clock=clock)
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
@@ -119,11 +132,14 @@ async def build(
     app[appkeys.GATE] = bridge
     app[appkeys.BYPASS] = bypass
     app[appkeys.HEALTH] = engine
+    app[appkeys.STATUS] = open_page(
+        life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock,
+        announces=(tell_subscribers,), announced=Bell(commands).ring,
+        metrics=metrics,
+    )  # fmt: skip
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
-    app.on_response_prepare.append(middleware.add_headers)
-    app.on_shutdown.append(_end_streams)
-    routing.install(app, table)
+    _install(app, table, config, clock)
 
     for name, work in (
         ("subscriber", subscriber.run()),
@@ -144,6 +160,38 @@ async def build(
     return app
 
 
+async def _telling(
+    app: web.Application,
+    life: Lifespan,
+    config: Config,
+    *,
+    redis: Redis,
+    database: Database,
+    clock: Clock,
+) -> None:
+    """Who may be told what: callbacks of jobs, subscribers of the status page."""
+    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
+    vault = Vault(config.notify.secrets)
+    app[appkeys.CLIENTS] = Clients(config.service.proxies)
+    app[appkeys.ROSTER] = roster = Roster(database, vault, clock)
+    app[appkeys.SUBSCRIPTIONS] = Subscriptions(
+        config, vault, Tokens(vault, clock), roster, limiter=RateLimiter(redis, clock),
+        destinations=app[appkeys.CALLBACKS], ring=Bell(redis).ring,
+    )  # fmt: skip
+
+
+def _install(
+    app: web.Application, table: tuple[routing.Route, ...], config: Config, clock: Clock
+) -> None:
+    page, told = config.status_page, app[appkeys.STATUS]
+    app[appkeys.STATUS_SITE] = StatusSite(page.title, told.board, told.reader, clock)
+    app[appkeys.STATUS_TITLE] = page.title
+    app[appkeys.STATUS_URL] = page.url
+    app.on_response_prepare.append(middleware.add_headers)
+    app.on_shutdown.append(_end_streams)
+    routing.install(app, table)
+
+
 async def _entrance(
     life: Lifespan, config: Config, arrivals: middleware.Arrivals, instance: str
 ) -> tuple[Middleware, ...]:
@@ -156,12 +204,19 @@ async def _entrance(
 
 
 async def settled(app: web.Application, within_s: float) -> None:
-    """Wait until this instance may let work in, lest its very first callers are refused.
+    """Wait until this instance may let work in and knows how components are, lest its very first
+    callers are refused, or told that nothing is known.
 
     Returns after ``within_s`` in any case: probes must be answered whatever store is away.
     """
+    board = app[appkeys.STATUS].board
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(app[appkeys.PLANE].replica.proved.wait(), within_s)
+        async with asyncio.timeout(within_s):
+            await app[appkeys.PLANE].replica.proved.wait()
+            while True:
+                if board.looked_at:  # from the records, or by this instance alone
+                    return
+                await asyncio.sleep(_LOOKED_S)
 
 
 def begin_stop(app: web.Application) -> None:

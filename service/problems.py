@@ -16,6 +16,8 @@ from aiohttp import web
 
 from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
 from control.flags.errors import CommandTimedOut, NobodyListens
+from control.status.errors import Illegal, Unknown
+from control.subscribers.tokens import BadToken
 from worker.jobs.errors import (
     JobFinished,
     JobNotFailed,
@@ -107,6 +109,12 @@ FINISHED = ProblemType(
     "The job is finished already",
     "A job that completed, failed or was cancelled (`job_status`) cannot be cancelled.",
 )
+ILLEGAL = ProblemType(
+    "illegal-change",
+    409,
+    "This cannot be done to it as it stands",
+    "`current` says how the incident, window or component stands.",
+)
 NOT_CONFIGURED = ProblemType(
     "not-configured",
     409,
@@ -161,6 +169,12 @@ DEBOUNCED = ProblemType(
     "Too soon after another change of this flag",
     "Nothing was changed; `document` is how the flags stand. Ask again after `Retry-After`.",
 )
+TOO_OFTEN = ProblemType(
+    "too-often",
+    429,
+    "Too many of these requests",
+    "You, or all callers together, asked this too often. Ask again after `Retry-After`.",
+)
 INTERNAL = ProblemType(
     "internal-error",
     500,
@@ -213,9 +227,10 @@ TYPES: Mapping[str, ProblemType] = MappingProxyType({
     each.name: each
     for each in (
         MALFORMED, UNAUTHORISED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,
-        NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, NOT_CONFIGURED,
+        NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, ILLEGAL,
+        NOT_CONFIGURED,
         VERSION_MISMATCH, TOO_LARGE,
-        UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, INTERNAL, UNAVAILABLE, BRIDGE_UP,
+        UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, TOO_OFTEN, INTERNAL, UNAVAILABLE, BRIDGE_UP,
         CONTROL_STATE_STALE, NOBODY_LISTENS, COMMAND_TIMEOUT, ACKNOWLEDGEMENT_TIMEOUT, OTHER,
     )
 })  # fmt: skip
@@ -327,6 +342,18 @@ def _unique_key_taken(error: UniqueKeyTaken) -> Problem:
     return Problem(UNIQUE_KEY_TAKEN, str(error), {"run_id": error.holder})
 
 
+def _bad_token(error: BadToken) -> Problem:
+    return Problem(NOT_FOUND, f"There is no such subscription: {error}.")
+
+
+def _unknown(error: Unknown) -> Problem:
+    return Problem(NOT_FOUND, str(error))
+
+
+def _illegal(error: Illegal) -> Problem:
+    return Problem(ILLEGAL, str(error), {"current": error.status})
+
+
 def _payload_broke(_error: web.RequestPayloadError) -> Problem:
     return Problem(MALFORMED, "The body ended before it was complete.")
 
@@ -357,6 +384,9 @@ _DOMAIN: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (JobFinished, _job_finished),
     (JobNotFailed, _job_not_failed),
     (UniqueKeyTaken, _unique_key_taken),
+    (BadToken, _bad_token),
+    (Unknown, _unknown),
+    (Illegal, _illegal),
     (web.RequestPayloadError, _payload_broke),
     (web.HTTPException, _http),
 )

@@ -15,6 +15,7 @@ from control.health.report import CheckReport
 from control.metrics.registry import OPENMETRICS, TEXT, Metrics
 from service import health_bodies as b
 from service import problems as p
+from service import status_page_routes, status_routes, subscription_routes
 from service.auth import Access
 from service.bypass import MAX_TTL_S
 from service.changes import Changed, Waiting
@@ -124,8 +125,11 @@ def table(probes: Probes, metrics: Metrics, app_status_base: str) -> tuple[Route
         *_kinds(),
         *_control(),
         *_app_status(app_status_base),
+        *status_page_routes.table(),
+        *status_routes.table(),
         *_health(probes),
         *_metrics(metrics),
+        *subscription_routes.table(),
         *_documentation(),
     )
 

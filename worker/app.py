@@ -4,6 +4,7 @@ import gc
 import socket
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from typing import Any
 
 from aiohttp import web
 from redis.asyncio import Redis
@@ -15,7 +16,7 @@ from control.errors import StoreUnavailable
 from control.flags.plane import open_plane
 from control.flags.presence import Presence
 from control.flags.replica import Replica
-from control.health import dependencies, liveness
+from control.health import dependencies, external, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
 from control.health.networks import ProbeNetworks
@@ -25,9 +26,12 @@ from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
+from control.status.page import open_page
 from control.stores import redis
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
+from control.subscribers.bell import Bell
+from control.subscribers.telling import tell_subscribers
 from control.webhooks.destinations import Destinations
 from control.webhooks.sender import Sender
 from control.webhooks.signature import Signer
@@ -41,7 +45,9 @@ from worker.jobs import kinds
 from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
-from worker.metrics import Work
+from worker.metrics import Told, Work
+from worker.notify import wiring
+from worker.notify.courier import Courier
 from worker.periodic import PeriodicRuns
 from worker.rescuer import Rescuer
 from worker.scheduler import Scheduler
@@ -67,6 +73,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                 *await life.enter(dependencies.checks(config)),
                 *instance_checks.of_process(watchdog),
                 instance_checks.of_control_plane(replica),
+                *await life.enter(external.checks(config, worker, clock=clock)),
             ),
             clock=clock,
         )
@@ -87,7 +94,10 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
 
         commands = await _open(life, redis.client(config.redis.url))
         jobs = JobStateManager.of(commands, config.jobs)
-        own = {Sender: await _sender(life, config, clock)}
+        database = await life.enter(
+            Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
+        )
+        own = await _own(life, config, database, clock)
         known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(
             jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
@@ -103,20 +113,22 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
         subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
         scheduler = Scheduler(jobs, due)
-        database = await life.enter(
-            Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
-        )
         plane = await open_plane(
             life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
             database=database, clock=clock, replica=replica,
         )  # fmt: skip
         probes.control_stale = lambda: replica.stale
+        open_page(
+            life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock,
+            announces=(tell_subscribers,), announced=Bell(commands).ring,
+        )  # fmt: skip
         drain = Drain(
             executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
         )  # fmt: skip
         for collector in (
-            Work(executor, drain), Flags(replica, clock), Pool(lambda: database.occupancy)
+            Work(executor, drain), Told(own[Courier]), Flags(replica, clock),
+            Pool(lambda: database.occupancy),
         ):  # fmt: skip
             metrics.add(collector)
         drain.on_progress(_reporter(drain, executor, plane.presence))
@@ -130,6 +142,20 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
+            ("caretaker", wiring.caretaker(config, database, clock).run()),
+            (
+                "relay",
+                (
+                    await wiring.relay(
+                        config,
+                        database,
+                        own[Courier],
+                        jobs=jobs,
+                        subscriber=subscriber,
+                        clock=clock,
+                    )
+                ).run(),
+            ),
             (
                 "periodic runs",
                 PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),
@@ -173,11 +199,12 @@ async def _open(life: Lifespan, client: Redis) -> Redis:
     return await life.enter(aclosing(client))
 
 
-async def _sender(life: Lifespan, config: Config, clock: Clock) -> Sender:
-    """What posts callbacks."""
+async def _own(life: Lifespan, config: Config, database: Database, clock: Clock) -> dict[Any, Any]:
+    """What the built-in kinds use: what posts callbacks, what tells subscribers."""
     destinations = await life.enter(aclosing(Destinations(config.callbacks.networks)))
     signer = Signer(config.callbacks.secrets)
-    return await life.enter(aclosing(Sender(signer, destinations, clock)))
+    sender = await life.enter(aclosing(Sender(signer, destinations, clock)))
+    return {Sender: sender, Courier: await wiring.courier(life, config, database, sender, clock)}
 
 
 def _pages(probes: Probes, metrics: Metrics) -> web.Application:

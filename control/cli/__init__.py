@@ -32,6 +32,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "replicas": ("control.cli.replicas:replicas", "Show every live instance."),
         "events": ("control.cli.events:events", "Show what happens to flags and instances."),
         "audit": ("control.cli.audit:audit", "Show who changed what, and check the record."),
+        "components": ("control.cli.components:components", "Show how every component is."),
+        "incident": ("control.cli.incidents:incident", "Tell of incidents on the status page."),
+        "window": (
+            "control.cli.windows:window",
+            "Plan maintenance that raises the bridge by itself.",
+        ),
         "keys": ("control.cli.api_keys:keys", "Create, list and revoke API keys."),
         "config": ("control.cli.settings:config", "Print every setting and where it came from."),
         "migrate": ("control.cli.migrate:migrate", "Bring the PostgreSQL schema up to date."),

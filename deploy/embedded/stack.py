@@ -11,7 +11,7 @@ from typing import Any
 from control import cancelling
 from control.config import Config
 from control.errors import DrawbridgeError
-from control.listener import CannotListen, listening_socket
+from control.listener import CannotListen, listening_socket, url_of
 from control.webhooks import signature
 from deploy.embedded.child import spawn
 from deploy.embedded.folder import DataFolder
@@ -70,6 +70,10 @@ class Stack:
             "DRAWBRIDGE_SECRET": config.control.secret or folder.secret("signing-secret"),
             "DRAWBRIDGE_CALLBACK_SECRET": " ".join(config.callbacks.secrets)
             or folder.secret("callback-secret", signature.new_secret),
+            "DRAWBRIDGE_SUBSCRIBER_SECRET": " ".join(config.notify.secrets)
+            or folder.secret("subscriber-secret"),
+            "DRAWBRIDGE_STATUS_URL": config.status_page.url
+            or (url_of(services[0]) if services else ""),
             "DRAWBRIDGE_DATA_DIR": str(folder.path),
         }
         self.services = self._replicas("service", services)

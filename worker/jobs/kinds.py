@@ -21,7 +21,7 @@ from control.errors import ConfigError, InvalidInput
 from worker.jobs.schedule import Schedule, declared
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-BUILT_IN = ("worker.optimize.kind", "worker.callback")
+BUILT_IN = ("worker.optimize.kind", "worker.callback", "worker.notify.kind")
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
 _WHERE = re.compile(r"(?P<message>.*?) - at `(?P<path>[^`]+)`", re.DOTALL)

@@ -38,6 +38,10 @@ _LOGGING = int(Callback.kCallbackLogging)
 _EMPTY_LINES = re.compile(r"\n{2,}")
 _PROGRESS_EVERY_S = 0.1
 _LINES_KEPT = 10
+_PLACE = re.compile(r"--> .*?:(\d+):(\d+)$")
+_DRAWING = re.compile(r"(\d+ )?\||=|\^")
+"""How HiGHS shows a place in a model: a file's name, a line of it, marks below it, advice."""
+
 _FEASIBLE = highspy.kSolutionStatusFeasible
 
 
@@ -256,13 +260,15 @@ class Solver:
 
 
 def _readable(complaints: list[str], path: str = "") -> str:
-    """What HiGHS complained of, without its prefixes and without our file's name."""
-    lines = []
-    for complaint in complaints:
-        text = " ".join(complaint.split())
+    """What HiGHS complained of, without its prefixes, its drawings and our file's name."""
+    lines: list[str] = []
+    for line in "\n".join(complaints).splitlines():
+        text = " ".join(line.split())
         for prefix in ("ERROR:", "WARNING:"):
             text = text.removeprefix(prefix).strip()
-        if path and path in text:
-            continue
-        lines.append(text)
+        if place := _PLACE.match(text):
+            if lines:
+                lines[-1] += f" (line {place[1]}, column {place[2]})"
+        elif text and not _DRAWING.match(text) and not (path and path in text):
+            lines.append(text)
     return "; ".join(lines[:3])
