@@ -14,6 +14,7 @@ from typing import Any
 from control.delivery_settings import ArchiveSection, CallbacksSection, NotifySection
 from control.errors import ConfigError
 from control.health_settings import HealthSection
+from control.identity_settings import IdentitySection
 from control.settings import (
     Setting,
     flag,
@@ -113,6 +114,12 @@ class ServiceSection:
     port: int = setting("DRAWBRIDGE_PORT", 8080, "port of the service; 0 = any", whole(0, 65535))
     max_body: int = setting(
         "DRAWBRIDGE_MAX_BODY", 32 << 20, "largest body, also after decompression", size
+    )
+    max_upload: int = setting(
+        "DRAWBRIDGE_MAX_UPLOAD",
+        1 << 30,
+        "largest upload of a network, after decompression; it is stored as it comes in",
+        size,
     )
     drain_delay_s: float = setting(
         "DRAWBRIDGE_DRAIN_DELAY_S",
@@ -237,27 +244,6 @@ class ControlSection:
         "empty: there are none",
         secret_text(32),
         secret=True,
-    )
-
-
-@dataclass(frozen=True)
-class IdentitySection:
-    """Tokens that another issuer signs (JWT)."""
-
-    jwks_url: str = setting(
-        "DRAWBRIDGE_JWKS_URL",
-        "",
-        "where the issuer of JWTs publishes its keys; empty: JWTs are refused",
-        url("https", "http"),
-    )
-    jwt_issuer: str = setting("DRAWBRIDGE_JWT_ISSUER", "", "the claim `iss` that a JWT must have")
-    jwt_audience: str = setting(
-        "DRAWBRIDGE_JWT_AUDIENCE", "", "the claim `aud` that a JWT must have"
-    )
-    jwt_role_claim: str = setting(
-        "DRAWBRIDGE_JWT_ROLE_CLAIM",
-        "role",
-        "the claim that names viewer, operator or administrator",
     )
 
 

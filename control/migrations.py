@@ -12,7 +12,7 @@ it, and a release lives with migrations it does not know while it is new enough 
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -26,7 +26,7 @@ LOCK = 0x6472_6177_6272_6467
 """Key of the advisory lock: the letters "drawbrdg"."""
 
 LOCK_WAIT_S = 60.0
-_FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)")
 _CONTRACTS = re.compile(r"^-- contracts: since (\d{4})\b", re.MULTILINE)
 
 
@@ -63,15 +63,20 @@ class Migration:
 
 
 def shipped() -> tuple[Migration, ...]:
-    """The migrations of this release, the oldest first.
+    """The migrations of this release, the oldest first. Raises :class:`MigrationError`."""
+    return numbered(sql.migration_files(), ".sql")
+
+
+def numbered(files: Iterable[tuple[str, str]], ending: str) -> tuple[Migration, ...]:
+    """The migrations that ``(file name, text)`` hold, the oldest first.
 
     Raises :class:`MigrationError` for a file name out of form and for a number given twice.
     """
     found: dict[int, Migration] = {}
-    for file_name, statements in sql.migration_files():
-        form = _FILE_NAME.fullmatch(file_name)
-        if form is None:
-            raise MigrationError(f"migration {file_name} is not named NNNN_name.sql")
+    for file_name, statements in files:
+        form = _FILE_NAME.fullmatch(file_name.removesuffix(ending))
+        if form is None or not file_name.endswith(ending):
+            raise MigrationError(f"migration {file_name} is not named NNNN_name{ending}")
         migration = Migration(int(form[1]), form[2], statements)
         if migration.version in found:
             raise MigrationError(f"{found[migration.version]} and {migration} have one number")

@@ -24,10 +24,13 @@ from control.lifespan import Lifespan
 from control.listener import AT_ONCE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
+from control.networks.catalogue import Catalogue
+from control.networks.uploads import Uploads
 from control.principals import ApiKeys, Keyring
 from control.rates.limiter import RateLimiter
 from control.status.page import open_page
 from control.stores import redis
+from control.stores.graph import Graph
 from control.stores.postgres import Database
 from control.subscriber import Subscriber
 from control.subscribers.bell import Bell
@@ -39,6 +42,7 @@ from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.callbacks import Callbacks
 from service.clients import Clients
+from service.handlers import ingest
 from service.health_pages import HealthPages
 from service.statuspage.site import StatusSite
 from service.subscriptions import Subscriptions
@@ -51,6 +55,8 @@ from worker.jobs.manager import JobStateManager
 _DATABASE_S = 1.4
 """For a connection, and for a query: looking up a token, together, stays below three seconds."""
 
+_GRAPH_S = 2.8
+"""For a look at what networks there are."""
 _LOOKED_S = 0.05
 
 
@@ -118,7 +124,7 @@ async def build(
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
-    app[appkeys.ARCHIVE] = Archive(database)
+    await _add_archives(app, life, config, database)
     await _telling(app, life, config, redis=commands, database=database, clock=clock)
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
@@ -158,6 +164,16 @@ async def build(
         )
     )
     return app
+
+
+async def _add_archives(
+    app: web.Application, life: Lifespan, config: Config, database: Database
+) -> None:
+    """What handlers read and write for good: finished jobs, networks and their uploads."""
+    app[appkeys.ARCHIVE] = Archive(database)
+    app[appkeys.UPLOADS] = Uploads(database)
+    app[appkeys.NETWORKS] = Catalogue(await life.enter(Graph(config.graph, query_s=_GRAPH_S)))
+    app[appkeys.INGEST] = kinds.load(()).required(ingest.KIND)
 
 
 async def _telling(

@@ -10,6 +10,8 @@ from control.flags.plane import ControlPlane
 from control.health.engine import Engine
 from control.health.probes import Probes
 from control.jwt_tokens import JwtVerifier
+from control.networks.catalogue import Catalogue
+from control.networks.uploads import Uploads
 from control.principals import Keyring, Principal
 from control.status.page import StatusPage
 from control.subscribers.roster import Roster
@@ -23,7 +25,7 @@ from service.statuspage.site import StatusSite
 from service.subscriptions import Subscriptions
 from worker.jobs.archive import Archive
 from worker.jobs.feed import EventFeed
-from worker.jobs.kinds import Kinds
+from worker.jobs.kinds import Kind, Kinds
 from worker.jobs.manager import JobStateManager
 
 CONFIG = web.AppKey("config", ServiceSection)
@@ -31,6 +33,12 @@ JOBS = web.AppKey("jobs", JobStateManager)
 FEED = web.AppKey("feed", EventFeed)
 KINDS = web.AppKey("kinds", Kinds)
 """Those that callers may submit."""
+
+INGEST = web.AppKey("ingest", Kind)
+"""The kind of the jobs that store networks."""
+
+UPLOADS = web.AppKey("uploads", Uploads)
+NETWORKS = web.AppKey("networks", Catalogue)
 
 CALLBACKS = web.AppKey("callbacks", Callbacks)
 FLAGS = web.AppKey[frozenset[str]]("flags", frozenset)

@@ -29,23 +29,31 @@ async def read(request: web.Request, *, max_body: int) -> bytes:
 
     Raises :class:`Problem`: 400 empty or broken, 413 too large, 415 unknown encoding.
     """
+    body = b"".join([block async for block in stream(request, max_body=max_body)])
+    if not body:
+        raise Problem(MALFORMED, "The body is empty.")
+    return body
+
+
+async def stream(request: web.Request, *, max_body: int) -> AsyncIterator[bytes]:
+    """The body in blocks, decompressed, none of which is kept here. Raises as :func:`read` does."""
     inflater = _inflater(request, max_body)
-    if request.content_length is not None and request.content_length > max_body:
-        raise too_large(max_body)
-    await _invite(request)
+    await begin(request, max_body=max_body)
     received = 0
-    blocks: list[bytes] = []
     async for block in _blocks(request):
         received += len(block)
         if received > max_body:
             raise too_large(max_body)
-        blocks.append(await asyncio.to_thread(inflater.feed, block) if inflater else block)
+        yield await asyncio.to_thread(inflater.feed, block) if inflater else block
     if inflater and received:
         inflater.finish()
-    body = b"".join(blocks)
-    if not body:
-        raise Problem(MALFORMED, "The body is empty.")
-    return body
+
+
+async def begin(request: web.Request, *, max_body: int) -> None:
+    """Have the client send the body. Raises :class:`Problem` 413 where it says it is larger."""
+    if request.content_length is not None and request.content_length > max_body:
+        raise too_large(max_body)
+    await _invite(request)
 
 
 def media_type(request: web.Request, accepted: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
 from control.flags.errors import CommandTimedOut, NobodyListens
+from control.networks.network import UnknownNetwork
 from control.status.errors import Illegal, Unknown
 from control.subscribers.tokens import BadToken
 from worker.jobs.errors import (
@@ -330,6 +331,10 @@ def _unknown_job(error: UnknownJob) -> Problem:
     return Problem(NOT_FOUND, str(error))
 
 
+def _unknown_network(error: UnknownNetwork) -> Problem:
+    return Problem(NOT_FOUND, str(error))
+
+
 def _job_finished(error: JobFinished) -> Problem:
     return Problem(FINISHED, str(error), {"job_status": str(error.status)})
 
@@ -381,6 +386,7 @@ _DOMAIN: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (KeyReused, _key_reused),
     (InvalidInput, _invalid_input),
     (UnknownJob, _unknown_job),
+    (UnknownNetwork, _unknown_network),
     (JobFinished, _job_finished),
     (JobNotFailed, _job_not_failed),
     (UniqueKeyTaken, _unique_key_taken),

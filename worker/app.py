@@ -1,5 +1,6 @@
 """How a worker is put together: what exists, what it is made from, and in which order."""
 
+import dataclasses
 import gc
 import socket
 from collections.abc import Callable
@@ -26,8 +27,10 @@ from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
+from control.networks.uploads import Uploads
 from control.status.page import open_page
 from control.stores import redis
+from control.stores.graph import Graph
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
 from control.subscribers.bell import Bell
@@ -39,8 +42,11 @@ from worker import resources
 from worker.alarm import Alarm
 from worker.archivist import Archivist
 from worker.consumer import BELL_WAIT_S, Consumer
+from worker.cpu.frames import GraphAccess
 from worker.drain import Drain
 from worker.executor import Executor
+from worker.ingest.intake import Intake
+from worker.ingest.lamp import Lamp
 from worker.jobs import kinds
 from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
@@ -55,6 +61,9 @@ from worker.trimmer import Trimmer
 
 _DATABASE_S = 1.4
 """A connection and a query together stay below the three seconds after which state is stale."""
+
+_GRAPH_RETRY_S = 1.0
+"""An ingest that waits for the graph retries by itself, and says so."""
 
 
 async def run(config: Config, listening: socket.socket, *, instance: str | None = None) -> None:
@@ -94,25 +103,11 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
 
         commands = await _open(life, redis.client(config.redis.url))
         jobs = JobStateManager.of(commands, config.jobs)
+        subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
+        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
         database = await life.enter(
             Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
         )
-        own = await _own(life, config, database, clock)
-        known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
-        executor = Executor(
-            jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
-            tracing=await life.enter(
-                tracing.opened(config.log.otlp_url, process="worker", instance=worker)
-            ),
-        )  # fmt: skip
-        due, lost = Alarm(clock), Alarm(clock)
-        lease = Lease(
-            worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,
-            due=due, lost=lost,
-        )  # fmt: skip
-        subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
-        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
-        scheduler = Scheduler(jobs, due)
         plane = await open_plane(
             life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
             database=database, clock=clock, replica=replica,
@@ -122,6 +117,26 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock,
             announces=(tell_subscribers,), announced=Bell(commands).ring,
         )  # fmt: skip
+        own = await _own(life, config, database, clock) | {
+            Intake: Intake(
+                graph=await life.enter(Graph(config.graph, retry_s=_GRAPH_RETRY_S)),
+                uploads=Uploads(database), lamp=Lamp(database, plane, jobs), jobs=jobs, clock=clock,
+            )
+        }  # fmt: skip
+        known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
+        executor = Executor(
+            jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
+            graph=GraphAccess(**dataclasses.asdict(config.graph)),
+            tracing=await life.enter(
+                tracing.opened(config.log.otlp_url, process="worker", instance=worker)
+            ),
+        )  # fmt: skip
+        due, lost = Alarm(clock), Alarm(clock)
+        lease = Lease(
+            worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,
+            due=due, lost=lost,
+        )  # fmt: skip
+        scheduler = Scheduler(jobs, due)
         drain = Drain(
             executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
@@ -142,6 +157,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
+            ("ingestion flag", own[Intake].lamp.run()),
             ("caretaker", wiring.caretaker(config, database, clock).run()),
             (
                 "relay",

@@ -23,6 +23,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "control.cli.optimize:optimize",
             "Submit a model and follow it to its optimum.",
         ),
+        "ingest": ("control.cli.ingest:ingest", "Upload a network of nodes and edges."),
+        "networks": ("control.cli.networks:networks", "List and show the networks."),
         "jobs": ("control.cli.jobs:jobs", "Submit, list, show and cancel jobs."),
         "maintenance": (
             "control.cli.maintenance:maintenance",
@@ -40,7 +42,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "keys": ("control.cli.api_keys:keys", "Create, list and revoke API keys."),
         "config": ("control.cli.settings:config", "Print every setting and where it came from."),
-        "migrate": ("control.cli.migrate:migrate", "Bring the PostgreSQL schema up to date."),
+        "migrate": (
+            "control.cli.migrate:migrate",
+            "Bring the schemas of PostgreSQL and the graph up to date.",
+        ),
         "doctor": ("control.cli.doctor:doctor", "Check every dependency and say what to do."),
     }
 )

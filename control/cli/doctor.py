@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from control import cancelling, migrations, running
+from control import cancelling, graph_migrations, migrations, running
 from control.config import Config, GraphSection, PostgresSection
 from control.errors import DrawbridgeError, StoreUnavailable
 from control.preflight import OLDEST_REDIS
@@ -236,7 +236,15 @@ async def _graph(section: GraphSection) -> list[Finding]:
         return [Finding("neo4j", Verdict.FAIL, f"refuses a query ({word})", advice)]
     finally:
         await graph.close(driver)
-    return [Finding("neo4j", Verdict.OK, str(summary.server.agent))]
+    reached = Finding("neo4j", Verdict.OK, str(summary.server.agent))
+    async with graph.Graph(section, query_s=ANSWER_S) as opened:
+        try:
+            missing = await graph_migrations.pending(opened, graph_migrations.shipped())
+        except migrations.MigrationError as error:
+            advice = "install the release that this graph belongs to"
+            return [reached, Finding("graph schema", Verdict.FAIL, str(error), advice)]
+    found = f"lacks {', '.join(map(str, missing))}; the first ingest adds it" if missing else ""
+    return [reached, Finding("graph schema", Verdict.OK, found or "up to date")]
 
 
 def _show(findings: list[Finding]) -> None:

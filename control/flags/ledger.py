@@ -212,7 +212,7 @@ class Ledger:
         After any error its connection is dropped, which undoes it at once.
         """
         committing = False
-        async with self._database.acquire() as connection:
+        async with self._database.acquire(begins=True) as connection:
             try:
                 await connection.execute(self._queries["lock"], timeout=WAIT_S)
                 yield connection

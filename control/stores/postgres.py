@@ -73,15 +73,21 @@ class Database:
             pool.terminate()
 
     @contextlib.asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Connection]:
-        """A connection of the pool for the block, which makes its own transactions: whatever is
-        asked outside of one may reach different servers."""
+    async def acquire(self, *, begins: bool = False) -> AsyncIterator[Connection]:
+        """A connection of the pool for the block, for transactions and series of queries.
+
+        Where a pooler is in between, the block is one transaction, unless it ``begins`` its own.
+        """
         if self._pool is None:
             raise RuntimeError("the database is used outside its `async with`")
         with guard():
             loan = await self._pool.acquire(timeout=self._connect_s)
             try:
-                yield loan
+                if begins:
+                    yield loan
+                else:
+                    async with together(loan, self._section):
+                        yield loan
             except BaseException as error:
                 if outage(error) is not None:
                     # Else the release waits for an answer that will not come. A connection that
@@ -91,12 +97,6 @@ class Database:
                 raise
             finally:
                 await self._pool.release(loan, timeout=self._connect_s)
-
-    @contextlib.asynccontextmanager
-    async def _statement(self) -> AsyncIterator[Connection]:
-        """A connection of the pool for one statement."""
-        async with self.acquire() as connection, together(connection, self._section):
-            yield connection
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
@@ -110,17 +110,17 @@ class Database:
         self, query: str, *arguments: object, timeout_s: float | None = None
     ) -> list[asyncpg.Record]:
         """All rows of one query; within ``timeout_s``, if that is less than usual."""
-        async with self._statement() as connection:
+        async with self.acquire() as connection:
             return await connection.fetch(query, *arguments, timeout=timeout_s)
 
     async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
         """The first row of one query, if it has any."""
-        async with self._statement() as connection:
+        async with self.acquire() as connection:
             return await connection.fetchrow(query, *arguments)
 
     async def execute(self, query: str, *arguments: object) -> str:
         """Run one statement; returns PostgreSQL's word on it, such as ``UPDATE 1``."""
-        async with self._statement() as connection:
+        async with self.acquire() as connection:
             return await connection.execute(query, *arguments)
 
     @property

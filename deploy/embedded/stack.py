@@ -132,7 +132,7 @@ class Stack:
     async def _migrate(self, *options: str) -> None:
         """Before anything runs: on a database of our own, nobody can mind."""
         log = self._folder.log("migrate")
-        command = (*drawbridge(), "migrate", "--quiet", *options)
+        command = (*drawbridge(), "migrate", "--quiet", "--postgres-only", *options)
         child = await spawn(command, log=log, env=self._environ)
         try:
             status = await child.wait()

@@ -3,14 +3,15 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import pytest
 from click.testing import CliRunner, Result
 
-from control import migrations, sql
+from control import graph_migrations, migrations, sql
 from control.cli.migrate import migrate as command
-from control.config import PostgresSection
+from control.config import GraphSection, PostgresSection
 from control.errors import ConfigError, StoreUnavailable
 from control.migrations import Migration, MigrationError, ReleaseTooOld
 from control.stores import postgres
@@ -117,14 +118,15 @@ async def test_what_running_instances_cannot_live_with_is_only_done_when_told_to
     monkeypatch.setattr(migrations, "shipped", lambda: tuple(files))
 
     async def run(*arguments: str) -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, command, arguments)
+        given = ("--postgres-only", *arguments)
+        return await asyncio.to_thread(CliRunner().invoke, command, given)
 
     assert (await run()).exit_code == 0
     files.extend((ADDS, TAKES))
     shown = await run("--plan")
     assert shown.stdout.splitlines() == [
-        "pending  0003_adds.sql  expands",
-        "pending  0004_takes.sql  contracts, since 0003",
+        "pending  0003_adds  expands",
+        "pending  0004_takes  contracts, since 0003",
         "What runs now cannot live with 0004_takes: end all instances, then run "
         "`drawbridge migrate --contract`.",
     ]
@@ -161,7 +163,9 @@ def test_file_names_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         migrations.shipped()
 
 
-async def test_the_command(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_command(
+    database_url: str, stores: LiveStores, graph: GraphSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
 
     def run(*arguments: str) -> str:
@@ -171,16 +175,27 @@ async def test_the_command(database_url: str, monkeypatch: pytest.MonkeyPatch) -
 
     names = [str(m) for m in migrations.shipped()]
     version = migrations.shipped()[-1].version
-    report = await asyncio.to_thread(run, "--plan", "--json")
-    known = {"version": version, "breaking": []}
-    assert json.loads(report) == {**known, "applied": [], "pending": names}
-    *shown, advice = (await asyncio.to_thread(run, "--plan")).splitlines()
-    assert [line.split()[1] for line in shown] == [f"{name}.sql" for name in names]
+    for variable in ("NEO4J_URI", "NEO4J_USER", "NEO4J_PASSWORD"):
+        monkeypatch.setenv(variable, stores.environment[variable])
+    of_graph = [str(m) for m in graph_migrations.shipped()]
+    told = [*names, *(f"{name} (graph)" for name in of_graph)]
+
+    def report(done: str, due: str) -> dict[str, Any]:
+        graph = {done: of_graph, due: [], "error": None}
+        return {"version": version, "breaking": [], done: names, due: [], "graph": graph}
+
+    shown = await asyncio.to_thread(run, "--plan", "--json")
+    assert json.loads(shown) == report("pending", "applied")
+    *lines, advice = (await asyncio.to_thread(run, "--plan")).splitlines()
+    assert [line.split("  ")[1] for line in lines] == told
     assert "run `drawbridge migrate`, then roll" in advice
-    report = await asyncio.to_thread(run, "--json")
-    assert json.loads(report) == {**known, "applied": names, "pending": []}
+    shown = await asyncio.to_thread(run, "--json")
+    assert json.loads(shown) == report("applied", "pending")
     assert await asyncio.to_thread(run, "--quiet") == ""
     assert await asyncio.to_thread(run) == "the schema is up to date\n"
+    monkeypatch.setenv("NEO4J_PASSWORD", "wrong")
+    shown = await asyncio.to_thread(run, "--json")
+    assert json.loads(shown)["graph"]["error"].startswith("neo4j is unavailable")
 
 
 async def test_a_database_that_cannot_be_used_is_named_in_one_line(stores: LiveStores) -> None:
