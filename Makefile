@@ -5,17 +5,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+COMMIT ?=
 
-.PHONY: help run test test-neo4j lint types format bench bench-control bench-fleet bench-jobs bench-networks look fuzz lock clean
+.PHONY: help run test test-previous test-neo4j lint types format bench bench-control bench-fleet \
+  bench-jobs bench-networks look fuzz lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(VENV)/run.stamp ## Set up, start everything, solve the sample model, serve until Ctrl-C
 	@$(BIN)/drawbridge up --sample $(ARGS)
 
 test: $(VENV)/dev.stamp ## Set up and run the whole test suite (ARGS are pytest's)
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-previous: $(VENV)/dev.stamp ## Run the tests of the release before on this tree's schema (COMMIT=, else the newest tag)
+	@$(BIN)/python -m tests.previous $(COMMIT)
 
 lint: $(VENV)/dev.stamp ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

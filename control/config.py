@@ -14,6 +14,7 @@ from typing import Any
 from control.delivery_settings import ArchiveSection, CallbacksSection, NotifySection
 from control.errors import ConfigError
 from control.health_settings import HealthSection
+from control.identity_settings import IdentitySection
 from control.settings import (
     Setting,
     flag,
@@ -34,6 +35,7 @@ from control.settings import (
 from control.status_settings import StatusPageSection, StatusSection
 
 PREFIX = "DRAWBRIDGE_"
+_POSTGRES_URL = url("postgresql", "postgres")
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -64,11 +66,29 @@ class PostgresSection:
         "DATABASE_URL",
         "postgresql://127.0.0.1:5432/drawbridge",
         "PostgreSQL, as libpq and asyncpg understand it",
-        url("postgresql", "postgres"),
+        _POSTGRES_URL,
+    )
+    direct_url: str = setting(
+        "DRAWBRIDGE_DATABASE_DIRECT_URL",
+        "",
+        "the same database past the pooler, where DATABASE_URL leads to a PgBouncer that pools "
+        "transactions; for LISTEN, locks and migrations",
+        _POSTGRES_URL,
     )
     pool_size: int = setting(
         "DRAWBRIDGE_DATABASE_POOL", 5, "connections a process may hold", whole(1, 100)
     )
+
+    @property
+    def direct(self) -> str:
+        """An address on which a session lasts: for LISTEN, locks and migrations."""
+        return self.direct_url or self.url
+
+    @property
+    def pooled(self) -> bool:
+        """Whether :attr:`url` leads to a pooler, where nothing of a session outlives a
+        transaction."""
+        return self.direct_url != ""
 
 
 @dataclass(frozen=True)
@@ -228,27 +248,6 @@ class ControlSection:
 
 
 @dataclass(frozen=True)
-class IdentitySection:
-    """Tokens that another issuer signs (JWT)."""
-
-    jwks_url: str = setting(
-        "DRAWBRIDGE_JWKS_URL",
-        "",
-        "where the issuer of JWTs publishes its keys; empty: JWTs are refused",
-        url("https", "http"),
-    )
-    jwt_issuer: str = setting("DRAWBRIDGE_JWT_ISSUER", "", "the claim `iss` that a JWT must have")
-    jwt_audience: str = setting(
-        "DRAWBRIDGE_JWT_AUDIENCE", "", "the claim `aud` that a JWT must have"
-    )
-    jwt_role_claim: str = setting(
-        "DRAWBRIDGE_JWT_ROLE_CLAIM",
-        "role",
-        "the claim that names viewer, operator or administrator",
-    )
-
-
-@dataclass(frozen=True)
 class LogSection:
     """Logs and traces."""
 
@@ -350,6 +349,9 @@ def load(*layers: tuple[str, Mapping[str, str]]) -> Config:
                     raise ConfigError(f"{declared.env} (from {origin}) {error}") from None
                 sources[declared.env] = origin
                 break
+    direct = sources.get("DRAWBRIDGE_DATABASE_DIRECT_URL")
+    if direct is not None and direct != sources.get("DATABASE_URL"):
+        raise ConfigError("DRAWBRIDGE_DATABASE_DIRECT_URL needs a DATABASE_URL beside it")
     types = {f.name: f.default_factory for f in fields(Config)}
     built = {name: types[name](**values) for name, values in sections.items()}  # type: ignore[operator]
     return Config(**built, sources=sources)

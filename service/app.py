@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from redis.asyncio import Redis
 
-from control import tracing
+from control import preflight, tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
@@ -151,6 +151,7 @@ async def build(
         ("subscriber", subscriber.run()),
         ("watchdog", watchdog.run()),
         ("health checks", engine.run()),
+        *preflight.checks(config),
     ):
         life.supervise(name, work)
     await life.enter(

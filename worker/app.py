@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from redis.asyncio import Redis
 
-from control import ids, keys, logs, tracing
+from control import ids, keys, logs, preflight, tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.errors import StoreUnavailable
@@ -182,6 +182,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                     worker, jobs.ended, Archive(database), days=config.archive.days, clock=clock
                 ).run(),
             ),
+            *preflight.checks(config),
         ):
             life.supervise(name, work)
         for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):

@@ -67,7 +67,7 @@ def open_page(
     edges = Edges(plane, database, publisher, clock)
     watch = Watch(engine, plane.registry.read, kind, clock)
     keeper = Keeper(
-        plane.instance, config.postgres.url, database=database, definitions=definitions,
+        plane.instance, config.postgres.direct, database=database, definitions=definitions,
         watch=watch, edges=edges, publisher=publisher, replica=plane.replica, mode=mode,
         clock=clock,
     )  # fmt: skip

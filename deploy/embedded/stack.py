@@ -119,7 +119,7 @@ class Stack:
     async def _start_database(self, keeper: Keeper | None) -> None:
         if keeper is not None:
             await self._start(keeper)
-        await self._migrate()
+        await self._migrate(*([] if keeper is None else ["--contract"]))
 
     async def run(self) -> None:
         """Keep everything running; returns only by raising."""
@@ -129,11 +129,11 @@ class Stack:
         if self._ready:
             self._folder.write_note(self.ready_line())
 
-    async def _migrate(self) -> None:
+    async def _migrate(self, *options: str) -> None:
+        """Before anything runs: on a database of our own, nobody can mind."""
         log = self._folder.log("migrate")
-        child = await spawn(
-            (*drawbridge(), "migrate", "--quiet", "--postgres-only"), log=log, env=self._environ
-        )
+        command = (*drawbridge(), "migrate", "--quiet", "--postgres-only", *options)
+        child = await spawn(command, log=log, env=self._environ)
         try:
             status = await child.wait()
         finally:

@@ -101,7 +101,7 @@ class Lamp:
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        async with self._turn, self._database.acquire() as connection:
+        async with self._turn, self._database.session() as connection:
             await connection.execute(self._queries["lock"], _LOCK, timeout=_LOCK_S)
             try:
                 yield
