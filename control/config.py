@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from control.delivery_settings import ArchiveSection, CallbacksSection
+from control.entrance_settings import EntranceSection
 from control.errors import ConfigError
+from control.health_settings import HealthSection
 from control.settings import (
     Setting,
     flag,
@@ -22,11 +24,10 @@ from control.settings import (
     number,
     one_of,
     path,
-    secret_text,
-    services,
     setting,
     shares,
     size,
+    tokens,
     url,
     whole,
     words,
@@ -112,10 +113,18 @@ class ServiceSection:
         "path under which the six app-status routes are served",
         path,
     )
+    proxies: tuple[str, ...] = setting(
+        "DRAWBRIDGE_PROXIES",
+        (),
+        "networks of proxies before the service, whose X-Forwarded-For is believed: 10.0.0.0/8",
+        networks,
+    )
     admin_token: str = setting(
         "DRAWBRIDGE_ADMIN_TOKEN",
         "",
-        "a bearer token with the role administrator, besides the stored API keys",
+        "a bearer token with the role administrator, besides the stored API keys; `new old` to "
+        "change it",
+        tokens(16),
         secret=True,
     )
 
@@ -207,9 +216,9 @@ class ControlSection:
     secret: str = setting(
         "DRAWBRIDGE_SECRET",
         "",
-        "signs the tokens that let operators pass a raised bridge (32 characters or more); "
-        "empty: there are none",
-        secret_text(32),
+        "signs the tokens that let operators pass a raised bridge (32 characters or more), or "
+        "`new old` to change it; empty: there are none",
+        tokens(32),
         secret=True,
     )
 
@@ -232,37 +241,6 @@ class IdentitySection:
         "DRAWBRIDGE_JWT_ROLE_CLAIM",
         "role",
         "the claim that names viewer, operator or administrator",
-    )
-
-
-@dataclass(frozen=True)
-class HealthSection:
-    """Health checks and their routes."""
-
-    networks: tuple[str, ...] = setting(
-        "DRAWBRIDGE_HEALTH_NETWORKS",
-        ("127.0.0.0/8", "::1"),
-        "networks whose callers see classes of errors, latencies and details, as viewers do; "
-        "requests that a proxy forwarded never count",
-        networks,
-    )
-    external: tuple[str, ...] = setting(
-        "DRAWBRIDGE_HEALTH_EXTERNAL",
-        (),
-        "services to look at: clerk, resend, s3, stripe, twilio, supabase=URL, name=URL or URLs",
-        services,
-    )
-    external_every_s: float = setting(
-        "DRAWBRIDGE_HEALTH_EXTERNAL_EVERY_S",
-        30.0,
-        "seconds between two looks at such a service, by one instance of the fleet",
-        number(1, 3_600, "seconds"),
-    )
-    liveness_port: int = setting(
-        "DRAWBRIDGE_LIVENESS_PORT",
-        0,
-        "port on which a thread answers /health even while the process is too busy; 0: none",
-        whole(0, 65535),
     )
 
 
@@ -317,6 +295,7 @@ class Config:
     postgres: PostgresSection = field(default_factory=PostgresSection)
     graph: GraphSection = field(default_factory=GraphSection)
     service: ServiceSection = field(default_factory=ServiceSection)
+    entrance: EntranceSection = field(default_factory=EntranceSection)
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
     callbacks: CallbacksSection = field(default_factory=CallbacksSection)

@@ -13,6 +13,9 @@ JOBS = "drawbridge:{jobs}:"
 CONTROL = "drawbridge:{control}:"
 """What the keys of the control plane begin with."""
 
+RATES = "drawbridge:rate:"
+"""What the keys of rate limits begin with; each is touched alone, so they spread over a cluster."""
+
 HEALTH = "drawbridge:{health}:"
 """What the keys of the health checks begin with."""
 
@@ -118,6 +121,13 @@ INVENTORY = (
         "three such pauses",
         "control.health",
         "what it found, for the other instances",
+    ),
+    Key(
+        RATES + "<scope>:<who>",
+        "string",
+        "until the allowance is full again",
+        "control.rates",
+        "the millisecond at which an allowance will be full again",
     ),
     Key(
         JOBS + "queue:<lane>:<priority>",
@@ -327,6 +337,11 @@ def turn(service: str) -> str:
 def seen(service: str) -> str:
     """What the last look at a service of others found."""
     return f"{HEALTH}seen:{service}"
+
+
+def rate(scope: str, who: str) -> str:
+    """The allowance that somebody has for something."""
+    return f"{RATES}{scope}:{who}"
 
 
 def events_channel(run_id: str) -> str:

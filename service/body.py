@@ -14,11 +14,15 @@ from typing import TypeVar
 import msgspec
 from aiohttp import HttpVersion11, web
 
-from service.problems import MALFORMED, OTHER, TOO_LARGE, UNSUPPORTED, Problem
+from service.appkeys import ENTRANCE
+from service.problems import MALFORMED, OTHER, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
 from worker.jobs.kinds import invalid
 
 T = TypeVar("T")
 ENCODINGS = ("gzip", "deflate")
+SLOWEST = 16 << 10
+"""Bytes a second at which a body of any size is still read to its end."""
+
 _BLOCK = 256 << 10
 _MAX_MEMBERS = 10_000
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -27,20 +31,21 @@ _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 async def read(request: web.Request, *, max_body: int) -> bytes:
     """The whole body, decompressed. ``max_body`` bytes bound it before and after decompression.
 
-    Raises :class:`Problem`: 400 empty or broken, 413 too large, 415 unknown encoding.
+    Raises :class:`Problem`: 400 empty or broken, 408 too slow, 413 too large, 415 unknown encoding.
     """
     inflater = _inflater(request, max_body)
     if request.content_length is not None and request.content_length > max_body:
         raise too_large(max_body)
     await _invite(request)
-    received = 0
     blocks: list[bytes] = []
-    async for block in _blocks(request):
-        received += len(block)
-        if received > max_body:
-            raise too_large(max_body)
-        blocks.append(await asyncio.to_thread(inflater.feed, block) if inflater else block)
-    if inflater and received:
+    try:
+        async with asyncio.timeout(None) as until:
+            received = _Received(max_body, request.app[ENTRANCE].body_s, until)
+            async for block in _blocks(request, received):
+                blocks.append(await asyncio.to_thread(inflater.feed, block) if inflater else block)
+    except TimeoutError:
+        raise _too_slow(received.size) from None
+    if inflater and received.size:
         inflater.finish()
     body = b"".join(blocks)
     if not body:
@@ -101,6 +106,32 @@ def json(body: bytes, kind: type[T]) -> T:
 def too_large(limit: int) -> Problem:
     """The 413 that names the limit; the connection ends, as the rest of the body is unwanted."""
     return Problem(TOO_LARGE, f"The body is over the limit of {limit} bytes.", {"limit": limit})
+
+
+def _too_slow(size: int) -> Problem:
+    """The 408; the connection ends, as the rest may never come."""
+    return Problem(
+        TOO_SLOW, f"Only {size} bytes of the body came in time.", headers={"Connection": "close"}
+    )
+
+
+class _Received:
+    """Counts the bytes of one body. At ``until`` it is given up: ``within_s`` from now, and a
+    second later for every :data:`SLOWEST` bytes that came."""
+
+    def __init__(self, limit: int, within_s: float, until: asyncio.Timeout) -> None:
+        self.size = 0
+        self._limit = limit
+        self._at_once_s = asyncio.get_running_loop().time() + within_s
+        self._until = until
+        until.reschedule(self._at_once_s)
+
+    def add(self, piece: bytes) -> None:
+        """Some more came. Raises :class:`Problem` 413."""
+        self.size += len(piece)
+        if self.size > self._limit:
+            raise too_large(self._limit)
+        self._until.reschedule(self._at_once_s + self.size / SLOWEST)
 
 
 class Inflater:
@@ -171,11 +202,12 @@ def _inflater(request: web.Request, limit: int) -> Inflater | None:
     return Inflater(encoding, limit)
 
 
-async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
+async def _blocks(request: web.Request, received: _Received) -> AsyncIterator[bytes]:
     """The body in blocks of about 256 KiB, so that a thread is not asked for each packet."""
     waiting: list[bytes] = []
     size = 0
     async for piece in request.content.iter_any():
+        received.add(piece)
         waiting.append(piece)
         size += len(piece)
         if size >= _BLOCK:

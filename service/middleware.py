@@ -75,6 +75,15 @@ class Arrivals:
         self._count(request.raw_path, request.method, status, time.perf_counter() - began)
         return response
 
+    def refuse(self, status: int, why: str) -> web.Response:
+        """The answer to what could not be read, which meets nothing else of this module."""
+        request_id = ids.new_id()
+        response = problems.unreadable(status, why).response(request_id)
+        response.headers.update(_ALWAYS)
+        response.headers["X-Request-ID"] = request_id
+        self._count("unmatched", "other", status, None)
+        return response
+
     @web.middleware
     async def correlate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Give the request its id, bind it to the log context, and log one line when it is over."""

@@ -131,6 +131,12 @@ UNIQUE_KEY_TAKEN = ProblemType(
     "Another job has this unique key",
     "`run_id` is that job; once it has ended, this one can be run again.",
 )
+TOO_SLOW = ProblemType(
+    "request-timeout",
+    408,
+    "The request came too slowly",
+    "The head, or the body, was not there in time. Nothing of it was carried out.",
+)
 TOO_LARGE = ProblemType(
     "too-large",
     413,
@@ -160,6 +166,18 @@ DEBOUNCED = ProblemType(
     429,
     "Too soon after another change of this flag",
     "Nothing was changed; `document` is how the flags stand. Ask again after `Retry-After`.",
+)
+TOO_OFTEN = ProblemType(
+    "too-often",
+    429,
+    "Too many of these requests",
+    "You, or all callers together, asked this too often. Ask again after `Retry-After`.",
+)
+HEAD_TOO_LARGE = ProblemType(
+    "head-too-large",
+    431,
+    "The head of the request is too large",
+    "The address or a header field is too long, or there are too many fields.",
 )
 INTERNAL = ProblemType(
     "internal-error",
@@ -214,8 +232,8 @@ TYPES: Mapping[str, ProblemType] = MappingProxyType({
     for each in (
         MALFORMED, UNAUTHORISED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,
         NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, NOT_CONFIGURED,
-        VERSION_MISMATCH, TOO_LARGE,
-        UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, INTERNAL, UNAVAILABLE, BRIDGE_UP,
+        VERSION_MISMATCH, TOO_SLOW, TOO_LARGE, HEAD_TOO_LARGE,
+        UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, TOO_OFTEN, INTERNAL, UNAVAILABLE, BRIDGE_UP,
         CONTROL_STATE_STALE, NOBODY_LISTENS, COMMAND_TIMEOUT, ACKNOWLEDGEMENT_TIMEOUT, OTHER,
     )
 })  # fmt: skip
@@ -269,6 +287,12 @@ def of(error: Exception) -> Problem | None:
 def internal() -> Problem:
     """The problem behind which a fault of ours is hidden."""
     return Problem(INTERNAL, "The fault is logged under this request id.")
+
+
+def unreadable(status: int, why: str) -> Problem:
+    """The problem with a request that could not be read as HTTP."""
+    kind = {400: MALFORMED, 408: TOO_SLOW, 431: HEAD_TOO_LARGE, 500: INTERNAL}.get(status, OTHER)
+    return Problem(kind, why, status=status)
 
 
 def _store_unavailable(error: StoreUnavailable) -> Problem:

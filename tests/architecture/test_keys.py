@@ -23,7 +23,7 @@ def test_what_the_code_builds_is_listed() -> None:
     built += [keys.bell(lane) for lane in keys.LANES]
     built += [keys.slots("k"), keys.held("k")]
     built += [keys.LEASES, keys.REPORTS, keys.BEGAN, keys.status("f"), keys.debounce("f")]
-    built += [keys.echo("i"), keys.turn("s"), keys.seen("s")]
+    built += [keys.echo("i"), keys.turn("s"), keys.seen("s"), keys.rate("s", "w")]
     built += [keys.command("ID", "attempt"), keys.command("ID", "attempt") + ":told"]
     assert [key for key in built if not keys.is_listed(key)] == []
     assert not keys.is_listed("drawbridge:{jobs}:surprise")
