@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint types format bench bench-control bench-jobs fuzz lock clean
+.PHONY: help run test lint types format bench bench-control bench-jobs fuzz audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis (
 
 fuzz: $(VENV)/dev.stamp ## Ask a running stack whatever its OpenAPI document allows (needs uv)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+audit: $(VENV)/dev.stamp ## Look up known vulnerabilities of the locked packages (needs uv); status 2: could not ask
+	@$(BIN)/python -m tests.audit $(ARGS)
 
 LOCKED = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header --no-annotate --upgrade

@@ -161,7 +161,7 @@ async def _entrance(
 async def _limit(
     app: web.Application, life: Lifespan, config: Config, commands: Redis, clock: Clock
 ) -> None:
-    """Limit what is written of each principal, and if the configuration does, how often they ask."""
+    """Limit what is written of each principal and, where configured, how often they ask."""
     app[appkeys.LIMITS], app[appkeys.ATTEMPTS] = None, Attempts(clock)
     if (allowance := config.entrance.allowance) is not None:
         wire = await life.enter(aclosing(Wire(commands)))
