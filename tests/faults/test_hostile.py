@@ -14,8 +14,10 @@ import structlog
 from redis.asyncio import Redis
 
 from control import connections
+from control.clock import SystemClock
 from control.entrance_settings import EntranceSection
-from control.principals import ApiKeys
+from control.principals import ApiKeys, Role
+from control.stores.postgres import Database
 from service import body
 from service.limits import ATTEMPTS_A_MINUTE
 from tests.conftest import LiveStores
@@ -280,7 +282,7 @@ async def test_an_address_is_believed_of_our_own_proxies_alone(
 
 
 async def test_made_up_tokens_do_not_keep_the_database_busy(
-    stores: LiveStores, redis: Redis, monkeypatch: Any
+    stores: LiveStores, redis: Redis, database_url: str, monkeypatch: Any
 ) -> None:
     looked_up: list[bytes] = []
     find = ApiKeys.find
@@ -290,7 +292,7 @@ async def test_made_up_tokens_do_not_keep_the_database_busy(
         return await find(self, digest)
 
     monkeypatch.setattr(ApiKeys, "find", counted)
-    config = await with_database(stores.config, stores.config.postgres.url)
+    config = await with_database(stores.config, database_url)
     limited = replace(config, entrance=EntranceSection(rate_limit="4/h"))
     async with served(limited, admin_token=TOKEN) as api:
         statuses = []
@@ -372,16 +374,11 @@ async def test_who_may_not_cannot_flood_the_audit(
     stores: LiveStores, redis: Redis, database_url: str
 ) -> None:
     config = await with_database(stores.config, database_url)
-    async with served(config, admin_token=TOKEN) as api:
-        from control.clock import SystemClock
-        from control.principals import Role
-        from control.stores.postgres import Database
-
-        async with Database(config.postgres) as database:
-            _, key = await ApiKeys(database, SystemClock()).create("nosy", Role.VIEWER)
-            for n in range(3 * ATTEMPTS_A_MINUTE):
-                nosy = {"Authorization": f"Bearer {key}"}
-                async with api.http.post(f"/control/flags/f{n}/toggle", headers=nosy) as response:
-                    assert response.status == 403
-            rows = await database.fetch("SELECT 1 FROM drawbridge.audit WHERE actor = 'nosy'")
+    async with served(config, admin_token=TOKEN) as api, Database(config.postgres) as database:
+        _, key = await ApiKeys(database, SystemClock()).create("nosy", Role.VIEWER)
+        for n in range(3 * ATTEMPTS_A_MINUTE):
+            nosy = {"Authorization": f"Bearer {key}"}
+            async with api.http.post(f"/control/flags/f{n}/toggle", headers=nosy) as response:
+                assert response.status == 403
+        rows = await database.fetch("SELECT 1 FROM drawbridge.audit WHERE actor = 'nosy'")
     assert len(rows) == ATTEMPTS_A_MINUTE
