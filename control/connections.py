@@ -10,6 +10,7 @@ import re
 import resource
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import HttpVersion11, web
@@ -32,6 +33,7 @@ STUCK_S = 60.0
 _RESERVED_FILES = 128
 _MOST = 20_000
 _TELL_EVERY_S = 10.0
+_AGAIN_S = 0.05
 _WORDS = re.compile(r"[A-Z][A-Za-z '`-]{4,80}")
 _LOG = logs.get(__name__)
 
@@ -197,9 +199,12 @@ class Connection(web.RequestHandler):
         self._asked = self._request_count > 0
         self._head_due = self._loop.call_later(self._server.entrance.head_s, self._too_late)
 
-    def _too_late(self) -> None:
+    def _too_late(self, *, sure: bool = False) -> None:
         self._head_due = None
         if not self._awaits_head or self.transport is None:
+            return
+        if not sure:  # a process that was held has its timers before what came meanwhile
+            self._head_due = self._loop.call_later(_AGAIN_S, partial(self._too_late, sure=True))
             return
         if self._asked:  # browsers open connections in advance: these expect no answer
             self.transport.write(
