@@ -32,7 +32,7 @@ bench: $(VENV)/dev.stamp ## Measure submission, claims and solving on the embedd
 bench-control: $(VENV)/dev.stamp ## Measure how fast a command reaches the fleet, and what idling costs
 	@$(BIN)/python -m tests.benchmarks.propagation $(ARGS)
 
-bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis (about 15 minutes)
+bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis, into the README (about 15 minutes)
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## Ask a running stack whatever its OpenAPI document allows (needs uv)

@@ -20,11 +20,15 @@ from functools import lru_cache
 from typing import Any, TextIO
 
 import msgspec
-import structlog
-from structlog.typing import FilteringBoundLogger
 
 from control.config import LogSection
+from control.imports import without
 from control.settings import masked
+
+# structlog would draw tracebacks with it, for 4 MB in each process.
+with without("rich"):
+    import structlog
+    from structlog.typing import FilteringBoundLogger
 
 Logger = FilteringBoundLogger
 Event = MutableMapping[str, Any]

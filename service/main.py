@@ -1,5 +1,9 @@
 """`drawbridge service`: one process of the API."""
 
+# First of all, so that the modules after it fill what the driver's tables leave free.
+import control.stores.graph  # noqa: F401
+
+# isort: split
 import asyncio
 import contextlib
 import os

@@ -19,7 +19,6 @@ from service.handlers.jobs import JobHandlers, Links, answer
 from service.problems import Problem
 from worker.jobs.job import Accepted, JobState, NewJob, Spec, priority_name
 from worker.jobs.kinds import Kind
-from worker.jobs.manager import JobStateManager
 
 T = TypeVar("T")
 MOST_AT_ONCE = 1_000
@@ -150,29 +149,12 @@ async def submit_all(
     if key is not None:
         async with deadline.redis():
             ends.append(await jobs.create_job(new[0]))
-    ends += await _create_all(jobs, new[len(ends) :], deadline.redis_s(size))
+    ends += await jobs.create_jobs(new[len(ends) :], within_s=deadline.redis_s(size))
     accepted = [end for end in ends if isinstance(end, Accepted)]
     if len(accepted) < len(ends):
         raise _half_done(new, ends)
     receipts = Receipts([_receipt(family, each) for each in accepted])
     return answer(receipts, 202 if any(each.created for each in accepted) else 200)
-
-
-async def _create_all(
-    jobs: JobStateManager, new: Sequence[NewJob], within_s: float
-) -> list[Accepted | Exception]:
-    """What became of each; the job manager sends those that come together as one command."""
-    if not new:
-        return []
-    tasks = [asyncio.ensure_future(jobs.create_job(each)) for each in new]
-    try:
-        await asyncio.wait(tasks, timeout=within_s)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    late = StoreUnavailable("redis", "no answer in time")
-    return [end if isinstance(end, Accepted | Exception) else late for end in ends]
 
 
 def _half_done(new: Sequence[NewJob], ends: Sequence[Accepted | Exception]) -> Exception:

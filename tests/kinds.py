@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,23 @@ async def nap(context: Any, payload: Any) -> Any:
     return context.attempt
 
 
+@job("meet")
+async def meet(context: Any, payload: Any) -> Any:
+    """End at the moment that the payload says, whenever it began."""
+    await asyncio.sleep(payload["at"] - time.time())
+    return context.attempt
+
+
+@job("witnessed")
+async def witnessed(context: Any, payload: Any) -> Any:
+    """End once a file is there, with a line in another one."""
+    while not Path(payload["gate"]).exists():
+        await asyncio.sleep(0.05)
+    with Path(payload["book"]).open("a") as book:
+        book.write(f"{context.run_id}\n")
+    return context.attempt
+
+
 @job("single", concurrency=1)
 async def single(context: Any, payload: Any) -> Any:
     """The same, one at a time in the whole fleet."""
@@ -79,6 +97,21 @@ async def hog(context: Any, payload: Any) -> Any:
     while context.attempt == 1 and not Path(payload["until"]).exists():
         time.sleep(0.05)
     return {"attempt": context.attempt}
+
+
+@job("deaf")
+async def deaf(context: Any, payload: Any) -> Any:
+    """Run for ever, swallowing whatever is to end it."""
+    context.progress(started=True)
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+@job("leaver", max_attempts=2)
+async def leaver(context: Any, payload: Any) -> Any:
+    """End the interpreter, or try to."""
+    raise SystemExit(3)
 
 
 @job("poison", cpu=True, max_attempts=2)

@@ -1,5 +1,5 @@
 """Claims the jobs of one lane while slots are free, and sleeps on the lane's bell while there are
-none to claim: a blocking read, so an idle worker sends one command every few seconds."""
+none to claim: a blocking read, so an idle worker sends a command every few seconds."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -20,8 +20,9 @@ from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
 from worker.ramp import Ramp
 
-BELL_WAIT_S = 5.0
-"""How long a blocking read lasts; also the longest that a lost ring of the bell can cost."""
+BELL_WAIT_S = 10.0
+"""How long a blocking read lasts. A lost ring of the bell costs less: heartbeats ring again for
+what waits."""
 
 MOST_AT_ONCE = 128
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from control import logs
@@ -143,7 +144,14 @@ class Executor:
                     span=running.span,
                 )
             else:
-                running.run = TaskRun(claim, kind, reporter, self._log, submit=submit)
+                running.run = TaskRun(
+                    claim,
+                    kind,
+                    reporter,
+                    self._log,
+                    submit=submit,
+                    on_deaf=partial(self._leave, running),
+                )
         except Exception as error:
             self._end(running, self._internal(running, error))
             return
@@ -197,7 +205,15 @@ class Executor:
         for tell in self._tells:
             tell()
 
+    def _leave(self, running: Running) -> None:
+        """End the job without its function, which swallows what is to end it."""
+        claim = running.claim
+        self._log.error("function does not stop", run_id=claim.run_id, kind=claim.spec.kind)
+        self._end(running, _STOPPED)
+
     def _ended(self, running: Running, task: asyncio.Task[Ended]) -> None:
+        if running.run is None:  # the job has ended without it
+            return
         if task.cancelled():
             ended = _STOPPED
         elif error := task.exception():

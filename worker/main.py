@@ -1,7 +1,12 @@
 """`drawbridge worker`: one process that claims and runs jobs."""
 
+# First of all, so that the modules after it fill what the driver's tables leave free.
+import control.stores.graph  # noqa: F401
+
+# isort: split
 import asyncio
 import os
+import sys
 
 import click
 
@@ -10,6 +15,8 @@ from control.lifespan import new_loop
 from control.listener import listening_socket
 from control.running import load_config
 from worker import app
+
+_LAST_WORDS_S = 1.0
 
 
 @click.command
@@ -38,4 +45,18 @@ def worker(host: str | None, port: int | None, fd: int | None) -> None:
     instance = ids.new_id()
     logs.configure(config.log, process="worker", instance=instance)
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(app.run(config, listening, instance=instance))
+        try:
+            runner.run(app.run(config, listening, instance=instance))
+        finally:
+            _leave_deaf(runner.get_loop())
+
+
+def _leave_deaf(loop: asyncio.AbstractEventLoop) -> None:
+    """End the process here where functions of jobs swallow their cancellation: the runner would
+    wait for them for ever."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left and loop.run_until_complete(asyncio.wait(left, timeout=_LAST_WORDS_S))[1]:
+        sys.stdout.flush()
+        os._exit(1 if sys.exc_info()[0] else 0)

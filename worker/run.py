@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -19,6 +19,9 @@ from worker.reporter import Reporter
 
 if TYPE_CHECKING:
     from control.tracing.spans import Span
+
+DEAF_S = 2.0
+"""How long an asynchronous function may go on after it was cancelled, to clean up after itself."""
 
 _MESSAGE_LENGTH = 500
 _LONGEST_WAIT_S = 366 * 86_400
@@ -93,16 +96,28 @@ class ProcessRun:
 
 
 class TaskRun:
-    """An asynchronous kind, as a task on the worker's loop."""
+    """An asynchronous kind, as a task on the worker's loop.
+
+    Nothing but its own code can end a task. ``on_deaf`` is called where it has not ended
+    :data:`DEAF_S` after it was cancelled, and cancelled again: the job is to end without it.
+    """
 
     task: asyncio.Task[Ended] | None = None
 
     def __init__(
-        self, claim: Claim, kind: Kind, reporter: Reporter, log: Logger, *, submit: Submit
+        self,
+        claim: Claim,
+        kind: Kind,
+        reporter: Reporter,
+        log: Logger,
+        *,
+        submit: Submit,
+        on_deaf: Callable[[], None] = lambda: None,
     ) -> None:
         self._claim = claim
         self._kind = kind
         self._log = log
+        self._on_deaf = on_deaf
         self._stopped = False
         self._ending: asyncio.Task[None] | None = None
         restored = claim.checkpoint
@@ -125,7 +140,7 @@ class TaskRun:
             result = _encode(await self._kind.run(self._context, payload))
         except asyncio.CancelledError:
             return _STOPPED
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # which would end the worker
             return self._failed(error)
         interrupted = self._stopped and self._context.draining
         return Ended(result, None, retryable=False, interrupted=interrupted)
@@ -140,10 +155,16 @@ class TaskRun:
     def kill(self) -> None:
         self._stopped = True
         if self.task is not None and self._ending is None:
-            # Once a second, so that the function has time to clean up after itself.
-            self._ending = asyncio.create_task(cancelling.end(self.task, again_s=1.0))
+            self._ending = asyncio.create_task(self._end(self.task))
 
-    def _failed(self, error: Exception) -> Ended:
+    async def _end(self, task: asyncio.Task[Ended]) -> None:
+        ending = asyncio.create_task(cancelling.end(task, again_s=1.0))
+        await asyncio.wait((ending,), timeout=DEAF_S)
+        if not task.done():
+            self._on_deaf()
+        await ending
+
+    def _failed(self, error: Exception | SystemExit) -> Ended:
         if not isinstance(error, InvalidInput):
             self._log.warning("job raised", exc_info=error)
         lines = str(error).splitlines() or [""]
@@ -152,7 +173,7 @@ class TaskRun:
         return Ended(None, told, retryable=retryable, retry_in_s=_stated_wait_s(error))
 
 
-def _stated_wait_s(error: Exception) -> float | None:
+def _stated_wait_s(error: BaseException) -> float | None:
     """When the error itself says that another attempt may be made."""
     stated = getattr(error, "retry_in_s", None)
     return stated if isinstance(stated, int | float) and 0 <= stated <= _LONGEST_WAIT_S else None

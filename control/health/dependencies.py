@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 import asyncpg
@@ -63,61 +64,56 @@ async def checks(
 
 
 class RedisProbe:
-    """PING, and a value written and read back: a full Redis or a read-only one answers PING too."""
+    """A value written and read back: a full Redis or a read-only one answers PING too."""
 
     def __init__(self, url: str) -> None:
         self._client = redis.client(url, timeout_s=_DRIVER_LIMIT_S, retries=0)
+        text = files(__package__).joinpath("lua", "echo.lua").read_text()
+        self._echo: Any = self._client.register_script(text)
         self._key = keys.echo(new_id())
 
     async def ask(self) -> Mapping[str, object]:
         """Raises redis-py's errors, and :class:`ReadBackDiffers`."""
         nonce, began = new_id(), time.monotonic()
-        pipe = self._client.pipeline(transaction=False)
-        pipe.ping()
-        pipe.set(self._key, nonce, px=_ECHO_MS)
-        pipe.get(self._key)
-        pipe.info("memory")
-        pipe.info("replication")
         try:
-            *needed, memory, replication = await pipe.execute(raise_on_error=False)
+            read, *server = await self._echo([self._key], [nonce, _ECHO_MS])
         except RedisError as error:
-            if redis.needs_login(error):
-                raise Down("AuthenticationFailed") from None
-            if "max number of clients" in str(error):
-                raise Down("TooManyConnections") from None
-            raise
+            if (named := _named(error)) is None:
+                raise
+            raise named from None
         took_s = time.monotonic() - began
-        for answer in needed:
-            if isinstance(answer, Exception):
-                raise _named(answer)
-        if needed[-1] != nonce.encode():
+        if read != nonce.encode():
             raise ReadBackDiffers
-        return {"round_trip_ms": milliseconds(took_s), **_of_server(memory, replication)}
+        return {"round_trip_ms": milliseconds(took_s), **_of_server(*map(bytes.decode, server))}
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
 
 
-def _named(error: Exception) -> Exception:
-    """``error``, or what it means where redis-py has no class for it."""
+def _named(error: RedisError) -> Down | None:
+    """What ``error`` means where redis-py has no class for it."""
+    if redis.needs_login(error):
+        return Down("AuthenticationFailed")
+    if "max number of clients" in str(error):
+        return Down("TooManyConnections")
     why = redis.outage(error) if type(error) is ResponseError else None
-    return error if why is None else Down(why)
+    return None if why is None else Down(why)
 
 
-def _of_server(memory: Any, replication: Any) -> dict[str, object]:
+def _of_server(used: str, most: str, policy: str, role: str, replicas: str) -> dict[str, object]:
     """What INFO tells, where the server lets us ask for it."""
     told: dict[str, object] = {}
-    if isinstance(memory, dict):
-        used, most = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
-        percent = round(100 * used / most, 1) if most else None
-        told["memory"] = Memory(used, most, percent)
-        told["policy"] = str(memory.get("maxmemory_policy", ""))
+    if used:
+        limit = int(most or 0)
+        percent = round(100 * int(used) / limit, 1) if limit else None
+        told["memory"] = Memory(int(used), limit, percent)
+        told["policy"] = policy
         if percent is not None and percent >= 100 * NEARLY_FULL:
             told[WARNING] = "MemoryNearlyFull"
-    if isinstance(replication, dict):
-        told["role"] = str(replication.get("role", ""))
-        told["replicas"] = int(replication.get("connected_slaves", 0))
+    if role:
+        told["role"] = role
+        told["replicas"] = int(replicas or 0)
     return told
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from control.config import GraphSection
 from control.errors import ConfigError, StoreUnavailable
 from control.imports import without
+from control.stores import driver_tables
 
 # The driver loads these to take their values as parameters, which nobody here gives it.
 with without("numpy", "pandas", "pyarrow"):
@@ -27,6 +28,8 @@ with without("numpy", "pandas", "pyarrow"):
         SessionExpired,
         TransientError,
     )
+
+driver_tables.compute()
 
 ACQUIRE_S = 3.0
 RETRY_S = 5.0

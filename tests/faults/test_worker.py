@@ -10,6 +10,7 @@ from control import cancelling, keys
 from tests.conftest import LiveStores
 from tests.faults.conftest import LEASE_S, Jobs, StartWorker
 from tests.processes import Replica
+from tests.timing import timed
 from worker.jobs.job import JobState
 
 
@@ -87,6 +88,7 @@ async def test_a_poison_job_ends_after_its_attempts_and_harms_no_other(
     assert record.error.class_ == "ProcessDied"
 
 
+@timed
 async def test_a_function_deaf_to_everything_is_cancelled_and_timed_out(
     jobs: Jobs, worker: StartWorker
 ) -> None:
@@ -105,6 +107,38 @@ async def test_a_function_deaf_to_everything_is_cancelled_and_timed_out(
     error = (await jobs.record(timed_out)).error
     assert error is not None
     assert (error.class_, error.message) == ("JobTimeout", "ran longer than its timeout of 0.5 s")
+
+
+async def test_an_asynchronous_function_deaf_to_everything_holds_up_neither_job_nor_worker(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker(DRAWBRIDGE_DRAIN_SOFT_S="0.1", DRAWBRIDGE_DRAIN_HARD_S="0.1") as one:
+        cancelled, given_back = await jobs.submit("deaf"), await jobs.submit("deaf")
+        timed_out = await jobs.submit("deaf", timeout_s=0.1)
+        for run_id in (cancelled, given_back):
+            await one.logged("job started", run_id=run_id)
+        await jobs.state.cancel_job(cancelled)
+        await one.logged("function does not stop", run_id=timed_out)
+        one.send(signal.SIGTERM)
+        await one.logged("job ended", run_id=cancelled, status="cancelled")
+        await one.logged("job ended", run_id=timed_out, status="failed")
+        await one.logged("job ended", run_id=given_back, status="handed back")
+        assert await one.ended() == 0
+    assert (await jobs.record(given_back)).status is JobState.QUEUED
+
+
+async def test_a_function_that_exits_fails_and_its_worker_goes_on(
+    jobs: Jobs, worker: StartWorker
+) -> None:
+    async with worker() as one:
+        leaver = await jobs.submit("leaver")
+        await one.logged("job ended", run_id=leaver, status="failed")
+        after = await jobs.submit("echo")
+        await one.logged("job ended", run_id=after, status="completed")
+    record = await jobs.record(leaver)
+    assert record.attempt == 1
+    assert record.error is not None
+    assert record.error.class_ == "SystemExit"
 
 
 async def test_a_scheduled_job_runs_when_it_is_due(jobs: Jobs, worker: StartWorker) -> None:

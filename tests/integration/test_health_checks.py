@@ -185,7 +185,8 @@ async def test_a_wrong_password_of_redis(stores: LiveStores) -> None:
         linked(stores, "redis") as (link, config),
         Redis.from_url(stores.addresses.redis_url) as admin,
     ):
-        may = {"commands": ["+ping", "+set", "+get"], "keys": ["drawbridge:{health}:*"]}
+        commands = ["+set", "+get", "+evalsha", "+script|load"]  # but not INFO
+        may = {"commands": commands, "keys": ["drawbridge:{health}:*"]}
         await admin.acl_setuser("probe", enabled=True, passwords=["+right"], **may)
         url = f"redis://probe:{WRONG}@127.0.0.1:{link.port}"
         try:

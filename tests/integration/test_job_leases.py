@@ -50,6 +50,27 @@ async def test_what_is_handed_back_takes_along_what_ended_after_it(
     assert await redis.xlen(keys.queue("io", "normal")) == 0
 
 
+async def test_a_heartbeat_rings_again_for_what_waits_and_for_nothing_else(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    async def rung() -> list[str]:
+        await jobs.heartbeat("w1", [], join=True)
+        return [lane for lane in keys.LANES if await redis.lpop(keys.bell(lane))]
+
+    assert await rung() == []
+    await jobs.create_job(new())
+    assert await redis.lpop(keys.bell("io")), "and whoever took it is gone"
+    assert await rung() == ["io"]
+    claim = await claim_one(jobs, "w1")
+    await redis.delete(*map(keys.bell, keys.LANES))
+    assert await rung() == [], "it runs"
+    assert await jobs.finish(ended(claim))
+    assert await rung() == []
+    await redis.delete(keys.queue("io", "normal"))
+    await redis.set(keys.queue("io", "normal"), "no stream")
+    assert await rung() == [], "a spoilt queue costs no lease"
+
+
 async def test_the_jobs_of_a_lost_worker_run_again(jobs: JobStateManager, redis: Redis) -> None:
     await jobs.create_job(new(max_attempts=2))
     first = await claim_one(jobs, "w1")

@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from control import keys
-from control.errors import InvalidInput
+from control.errors import InvalidInput, StoreUnavailable
 from control.ids import new_id
-from tests.conftest import open_gate
+from tests.conftest import LiveStores, open_gate
 from tests.job_steps import LEASE_S, claim_one, ended, new
 from tests.stack import wait_until
 from worker.jobs.errors import IllegalTransition, JobFinished, KeyReused, StaleToken, UnknownJob
@@ -281,3 +281,35 @@ async def test_scripts_come_back_after_they_were_forgotten(
     await open_gate(redis)
     await jobs.create_job(new())
     assert (await claim_one(jobs)).attempt == 1
+
+
+async def test_many_submissions_are_answered_one_by_one(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    first = new(key="taken", digest="a")
+    await jobs.create_job(first)
+    many = [new(unique=f"{n % 300}") for n in range(301)]
+    many[7], many[200] = new(key="taken", digest="b"), new(key="taken", digest="a")
+    ends = await jobs.create_jobs(many, within_s=60)
+    assert isinstance(ends[7], KeyReused)
+    told = [end for end in ends if not isinstance(end, Exception)]
+    assert len(told) == 300, "only that one is refused"
+    others = {200: first.run_id, 300: many[0].run_id}
+    for at, (asked, end) in enumerate(zip(many, ends, strict=True)):
+        if not isinstance(end, Exception):
+            assert (end.run_id, end.created) == (others.get(at, asked.run_id), at not in others)
+    assert await redis.xlen(keys.queue("io", "normal")) == 299
+    assert await jobs.create_jobs([]) == []
+
+
+async def test_many_submissions_that_nobody_answers_are_unknown_in_time(
+    jobs: JobStateManager, stores: LiveStores
+) -> None:
+    await jobs.create_job(new())
+    stores.freeze("redis")
+    try:
+        ends = await jobs.create_jobs([new() for _ in range(200)], within_s=0.2)
+    finally:
+        stores.thaw("redis")
+    assert len(ends) == 200
+    assert all(isinstance(end, StoreUnavailable) for end in ends)

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -192,7 +192,11 @@ async def test_the_bridge_and_a_redis_that_is_away(
     async def refused(_new: NewJob) -> Accepted:
         raise error
 
+    async def all_refused(many: Sequence[NewJob], **_: object) -> list[Accepted | Exception]:
+        return [error for _ in many]
+
     monkeypatch.setattr(api.jobs, "create_job", refused)
+    monkeypatch.setattr(api.jobs, "create_jobs", all_refused)
     for path, sent in (("/jobs/greet", greeting()), ("/jobs/greet:batch", [greeting()])):
         async with api.http.post(path, json=sent) as response:
             assert response.status == 503
@@ -306,19 +310,18 @@ async def test_a_key_covers_the_whole_batch(api: Served) -> None:
 async def test_a_batch_that_stops_halfway_says_so_and_may_be_sent_again(
     api: Served, monkeypatch
 ) -> None:
-    create = api.jobs.create_job
+    create = api.jobs.create_jobs
     sent = [greeting(name) for name in "abcd"]
 
-    async def faulty(new: NewJob) -> Accepted:
-        name = json.loads(new.payload)["name"]
-        if name == "b":
-            raise StoreUnavailable("redis", "connection failed")
-        accepted = await create(new)
-        if name == "c":  # it was accepted, and the answer was lost
-            raise StoreUnavailable("redis", "timeout")
-        return accepted
+    async def faulty(many: Sequence[NewJob], **_: object) -> list[Accepted | Exception]:
+        away = StoreUnavailable("redis", "connection failed")
+        named = {json.loads(new.payload)["name"]: new for new in many}
+        ends = await create([new for name, new in named.items() if name != "b"])
+        told = dict(zip((name for name in named if name != "b"), ends, strict=True))
+        told["c"] = away  # it was accepted, and the answer was lost
+        return [told.get(name, away) for name in named]
 
-    monkeypatch.setattr(api.jobs, "create_job", faulty)
+    monkeypatch.setattr(api.jobs, "create_jobs", faulty)
     told = await batch(api, sent, key="k", status=503)
     assert told["dependency"] == "redis"
     assert [each["index"] for each in told["accepted"]] == [0, 3]
@@ -326,7 +329,7 @@ async def test_a_batch_that_stops_halfway_says_so_and_may_be_sent_again(
     before = await stored(api)
     assert {each["run_id"] for each in told["accepted"]} < set(before)
     assert told["unknown"][1]["run_id"] in before
-    monkeypatch.setattr(api.jobs, "create_job", create)
+    monkeypatch.setattr(api.jobs, "create_jobs", create)
     done = await batch(api, sent, key="k")
     assert [done["jobs"][at]["run_id"] for at in (0, 3)] == [
         each["run_id"] for each in told["accepted"]
@@ -336,14 +339,12 @@ async def test_a_batch_that_stops_halfway_says_so_and_may_be_sent_again(
 
 
 async def test_a_bridge_that_is_raised_halfway(api: Served, monkeypatch) -> None:
-    create = api.jobs.create_job
+    create = api.jobs.create_jobs
 
-    async def closing(new: NewJob) -> Accepted:
-        if json.loads(new.payload)["name"] == "b":
-            raise BridgeUp("maintenance is on")
-        return await create(new)
+    async def closing(many: Sequence[NewJob], **_: object) -> list[Accepted | Exception]:
+        return [*await create(many[:1]), BridgeUp("maintenance is on")]
 
-    monkeypatch.setattr(api.jobs, "create_job", closing)
+    monkeypatch.setattr(api.jobs, "create_jobs", closing)
     told = await batch(api, [greeting("a"), greeting("b")], status=503)
     assert told["type"] == "/problems/bridge-up"
     assert [each["index"] for each in told["accepted"]] == [0]

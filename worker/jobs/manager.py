@@ -6,9 +6,7 @@ one is refused. Methods raise :class:`control.errors.StoreUnavailable` where Red
 """
 
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -16,7 +14,6 @@ import msgspec
 from redis.asyncio import Redis
 
 from control import keys, logs
-from control.clock import from_ms
 from control.config import JobsSection
 from control.stores.line import Argument
 from control.stores.wire import ReplicatedWire, Wire
@@ -27,7 +24,6 @@ from worker.jobs.errors import (
     IllegalTransition,
     JobFinished,
     JobNotFailed,
-    KeyReused,
     StaleToken,
     UniqueKeyTaken,
     UnknownJob,
@@ -46,20 +42,16 @@ from worker.jobs.job import (
     Page,
     Progress,
     Rescued,
-    Spec,
 )
 from worker.jobs.listing import Listing
-from worker.jobs.scripts import Scripts, passed
+from worker.jobs.scripts import LARGE, Scripts, passed
+from worker.jobs.submissions import Submissions
 from worker.jobs.timetable import Timetable
-
-_LARGE = 256 << 10
-"""What is larger goes over a connection of its own, so that nothing small waits behind it."""
 
 _LOST = JobError("WorkerLost", "every worker that ran this job was lost, up to its last attempt")
 _CORRUPT = JobError("CorruptJob", "its record or its payload in Redis cannot be read")
 _UNLIMITED: Mapping[str, int] = MappingProxyType({})
 _encode = msgspec.json.Encoder().encode
-_spec = msgspec.json.Decoder(Spec).decode
 _HELD, _SPOILT = 1, -1
 """What finish and requeue answer for a run; 0 for one that belongs to somebody else by now."""
 
@@ -80,19 +72,19 @@ class JobStateManager:
         replicas_within_s: float = 1.0,
     ) -> None:
         self._wire = Wire(redis)
-        self._run = self._run_accept = Scripts(self._wire, redis)
+        self._run = accept = Scripts(self._wire, redis)
         if replicas:
             wire = ReplicatedWire(redis, replicas=replicas, within_s=replicas_within_s)
-            self._run_accept = Scripts(wire, wire)
+            accept = Scripts(wire, wire)
         self._log = logs.get(__name__)
         self._ttl_ms = int(result_ttl_s * 1000)
         self._lease_ms = int(lease_s * 1000)
         self.timetable = Timetable(self._wire, self._run)
         self.ended = EndedJobs(self._run)
         self._listing = Listing(self._wire, self._run, ttl_ms=self._ttl_ms)
-        self._accept = Batcher(self._accept_all, weight=lambda pair: len(pair[1]))
+        self._submissions = Submissions(accept, ttl_ms=self._ttl_ms)
         self._finish = Batcher(self.finish_all, weight=lambda outcome: len(outcome.result or b""))
-        self.accepted: Counter[str] = Counter()
+        self.accepted = self._submissions.accepted
         """Jobs that were created here, by kind."""
         self._report = Batcher(self._report_all, weight=lambda item: len(item.checkpoint or b""))
 
@@ -113,19 +105,14 @@ class JobStateManager:
         :class:`BridgeUp` under maintenance, :class:`ControlStateStale` where Redis does not tell,
         and :class:`KeyReused` where the idempotency key made a job from another body.
         """
-        answer = await self._accept((new, await stored.pack(new.payload)))
-        if answer == b"conflict":
-            raise KeyReused
-        if isinstance(answer, int):
-            self.accepted[new.spec.kind] += 1
-            later = new.spec.run_at_ms is not None and new.spec.run_at_ms > answer
-            status = JobState.SCHEDULED if later else JobState.QUEUED
-            return Accepted(new.run_id, True, status, from_ms(answer), new.spec.correlation_id)
-        run_id, status, submitted_ms, spec = answer
-        return Accepted(
-            run_id.decode(), False, JobState(status.decode()), from_ms(submitted_ms),
-            _spec(spec).correlation_id,
-        )  # fmt: skip
+        return await self._submissions.one(new)
+
+    async def create_jobs(
+        self, many: Sequence[NewJob], *, within_s: float | None = None
+    ) -> list[Accepted | Exception]:
+        """:meth:`create_job` of many, in few commands: what each was accepted as, or what that
+        would have raised; :class:`StoreUnavailable` too where no answer came ``within_s``."""
+        return await self._submissions.many(many, within_s)
 
     async def get_job(self, run_id: str) -> JobRecord | None:
         """The record, or ``None`` where the id is unknown or the record has expired."""
@@ -294,7 +281,7 @@ class JobStateManager:
         for run_id, token, checkpoint in runs:
             arguments += [run_id, token, checkpoint or b""]
             size += len(checkpoint or b"")
-        answers = await self._run("requeue", arguments, large=size > _LARGE)
+        answers = await self._run("requeue", arguments, large=size > LARGE)
         return [answer == _HELD for answer in answers]
 
     async def promote(self, most: int = 256) -> tuple[int, float | None]:
@@ -338,27 +325,11 @@ class JobStateManager:
                 _encode(end.error) if end.error else b"", result,
                 _encode(end.progress) if end.progress else b"",
             ]  # fmt: skip
-        answers = await self._run("finish", arguments, large=size > _LARGE)
+        answers = await self._run("finish", arguments, large=size > LARGE)
         if _SPOILT in answers:
             spoilt = [end.run_id for end, a in zip(outcomes, answers, strict=True) if a == _SPOILT]
             self._log.error("record is spoilt", run_ids=spoilt)
         return [answer == _HELD for answer in answers]
-
-    async def _accept_all(self, jobs: list[tuple[NewJob, bytes]]) -> list[Any]:
-        arguments: list[Argument] = [self._ttl_ms]
-        size = 0
-        for new, payload in jobs:
-            spec = new.spec
-            key = f"{spec.submitted_by}\n{spec.kind}\n{new.idempotency_key}"
-            size += len(payload)
-            arguments += [
-                new.run_id, spec.kind, spec.lane, spec.priority,
-                "" if spec.run_at_ms is None else spec.run_at_ms,
-                _digest(key) if new.idempotency_key else "", new.digest,
-                _digest(f"{spec.kind}\n{spec.unique}") if spec.unique else "",
-                _encode(spec), payload,
-            ]  # fmt: skip
-        return passed(await self._run_accept("accept", arguments, large=size > _LARGE))
 
     async def _report_all(self, items: list[Progress]) -> list[bool]:
         arguments: list[Argument] = []
@@ -367,12 +338,8 @@ class JobStateManager:
             progress = _encode(item.progress) if item.progress is not None else b""
             size += len(item.checkpoint or b"")
             arguments += [item.run_id, item.token, progress, item.checkpoint or b""]
-        answers = await self._run("progress", arguments, large=size > _LARGE)
+        answers = await self._run("progress", arguments, large=size > LARGE)
         return [answer == _HELD for answer in answers]
-
-
-def _digest(key: str) -> str:
-    return sha256(key.encode()).hexdigest()
 
 
 def _seconds(moment: bytes, now_ms: int) -> float | None:

@@ -1,5 +1,6 @@
 """The Lua scripts of the job engine: loaded once, each under its own name."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from hashlib import sha1
 from importlib.resources import files
@@ -14,10 +15,14 @@ from control.stores.line import Argument
 from control.stores.scripts import Script
 from control.stores.wire import Wire
 
+LARGE = 256 << 10
+"""Arguments larger than this go over a connection of their own, so that nothing small waits behind
+them."""
+
 # Even when Redis is full leases must be kept alive, and what it holds must get done: that frees it.
 _ALLOWED_WHEN_FULL = (
     "archived", "cancel", "claim", "ended", "finish", "forget", "heartbeat", "leave", "promote",
-    "requeue", "rescue", "trim",
+    "requeue", "rescue", "trim", "waiting",
 )  # fmt: skip
 
 
@@ -65,6 +70,12 @@ def passed(answer: Any) -> list[Any]:
     return answers
 
 
+def text_of(name: str) -> str:
+    """The whole of one script."""
+    return _texts()[name]
+
+
+@functools.cache
 def _texts() -> Mapping[str, str]:
     folder = files(__package__).joinpath("lua")
     found = {item.name.removesuffix(".lua"): item.read_text() for item in folder.iterdir()}

@@ -8,15 +8,18 @@ taken from its first to its last stored result, as a client sees it; then jobs t
 worker, and a while of nothing at all. The jobs do nothing and return a number, which is stored
 with their status. The medians of the rounds count.
 
-Writes results.md (tables), results.svg (a chart) and results.json (every figure of every turn).
-It asserts nothing. An engine that fails or hangs is reported as such and stops nobody.
+Writes results.md (tables), results.svg (a chart) and results.json (every figure of every turn); a
+full run of all engines also replaces the figures in README.md, with the chart and what they were
+made from in tests/benchmarks/results. It asserts nothing. An engine that fails or hangs is reported
+as such and stops nobody.
 """
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks.peers import report
+from tests.benchmarks.peers import readme, report
 from tests.benchmarks.peers.benchmark import FULL, QUICK, measured, say
 from tests.benchmarks.peers.subjects import CHECKOUT, PEERS, Subject, drawbridge
 
@@ -24,17 +27,43 @@ from tests.benchmarks.peers.subjects import CHECKOUT, PEERS, Subject, drawbridge
 def main() -> None:
     """Measure, write the files, print the table."""
     arguments = _parser().parse_args()
+    folder = (arguments.out or arguments.cache / "results").resolve()
+    told = _stored(arguments.shown) if arguments.shown else _measured(arguments)
+    print(report.write(told, folder))
+    say(f"written to {folder}")
+    if _is_for_readme(arguments):
+        try:
+            readme.write(told)
+        except readme.NoSection as error:
+            raise SystemExit(str(error)) from None
+        say(f"written to {readme.README}, {readme.KEPT}")
+
+
+def _measured(arguments: argparse.Namespace) -> report.Results:
     checkouts = [path.resolve() for path in arguments.checkout or [CHECKOUT]]
     own = [drawbridge(path, alone=len(checkouts) == 1) for path in checkouts]
     size = QUICK if arguments.quick else FULL
     if arguments.rounds:
         size = replace(size, rounds=arguments.rounds)
-    cache = arguments.cache.resolve()
-    done = measured([*own, *_chosen(arguments.only)], size, cache)
-    folder = (arguments.out or cache / "results").resolve()
-    text = report.write(done, folder, quick=arguments.quick)
-    print(text)
-    say(f"written to {folder}")
+    done = measured([*own, *_chosen(arguments.only)], size, arguments.cache.resolve())
+    return report.results(done, quick=arguments.quick)
+
+
+def _stored(path: Path) -> report.Results:
+    """The results of an earlier run."""
+    try:
+        told: report.Results = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"--from: {error}") from None
+    return told
+
+
+def _is_for_readme(arguments: argparse.Namespace) -> bool:
+    """Whether to write into the README: if asked, or after a full run of all engines."""
+    if arguments.readme is not None:
+        return bool(arguments.readme)
+    some = arguments.quick or arguments.rounds or arguments.only is not None or arguments.checkout
+    return not some
 
 
 def _chosen(names: str | None) -> list[Subject]:
@@ -86,6 +115,19 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="folder to write to (default: results in the cache folder)",
+    )
+    parser.add_argument(
+        "--readme",
+        action=argparse.BooleanOptionalAction,
+        help="whether to replace the figures in README.md (default: after a full run of all "
+        "engines on this checkout)",
+    )
+    parser.add_argument(
+        "--from",
+        dest="shown",
+        type=Path,
+        metavar="PATH",
+        help="measure nothing; write what an earlier run's results.json says",
     )
     return parser  # fmt: skip
 

@@ -11,25 +11,37 @@ from tests.benchmarks.peers import chart
 from tests.benchmarks.peers.benchmark import Benchmark, Findings
 
 Row = dict[str, Any]
+Results = dict[str, Any]
+"""``about`` (date, machine), ``rounds``, ``quick``, and ``summary``: a row for each engine, with
+all that is told of it. What a run measured has ``engines`` beside them: every turn's figures."""
 
 
-def write(done: Benchmark, folder: Path, *, quick: bool) -> str:
-    """Write the three files; the text of the Markdown."""
+def results(done: Benchmark, *, quick: bool) -> Results:
+    """What a run found."""
     rows = [summary(found) for found in done.findings]
     rows.sort(key=lambda row: -(row["drained"] or 0))
-    text = markdown(rows, done, quick=quick)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.md").write_text(text)
-    (folder / "results.svg").write_text(chart.svg(rows, _caption(done)))
-    raw = {
+    return {
         "about": done.about,
         "rounds": done.rounds,
         "quick": quick,
         "summary": rows,
         "engines": [_raw(found) for found in done.findings],
     }
-    (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+
+
+def write(told: Results, folder: Path) -> str:
+    """Write results.md, results.svg and results.json; the text of the Markdown."""
+    text = markdown(told)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.md").write_text(text)
+    (folder / "results.svg").write_text(drawing(told))
+    (folder / "results.json").write_text(json.dumps(told, indent=1) + "\n")
     return text
+
+
+def drawing(told: Results) -> str:
+    """The chart, as SVG."""
+    return chart.svg(told["summary"], _caption(told))
 
 
 def summary(found: Findings) -> Row:
@@ -40,6 +52,7 @@ def summary(found: Findings) -> Row:
         "title": found.subject.title,
         "own": found.subject.checkout is not None,
         "version": found.version,
+        "tuning": found.subject.tuning,
         "turns": len(found.turns),
         "jobs": _median(found, lambda turn: turn["drained"]["count"]),
         "drained": _median(found, lambda turn: turn["drained"]["per_second"]),
@@ -53,6 +66,7 @@ def summary(found: Findings) -> Row:
         "idle": _median(found, lambda turn: turn["idle"]["sent_per_second"]),
         "cpu_us": commands and commands["cpu_us"],
         "memory_mb": _median(found, lambda turn: turn["memory_mb"]),
+        **_checked(found),
         "failures": found.failures,
     }
 
@@ -69,37 +83,53 @@ def _median(found: Findings, figure: Callable[[Row], float | None]) -> float | N
     return statistics.median(values) if values else None
 
 
-def markdown(rows: Sequence[Row], done: Benchmark, *, quick: bool) -> str:
+def _checked(found: Findings) -> Row:
+    """How many results were looked at once all jobs of a turn had ended, and how many were not
+    there."""
+    turns = found.turns if found.pace in found.turns else [found.pace, *found.turns]
+    checks = [turn["checked"] for turn in turns if turn]
+    of, right = sum(check["of"] for check in checks), sum(check["right"] for check in checks)
+    return {"checked": of, "missed": of - right}
+
+
+def markdown(told: Results) -> str:
     """The tables and what they were measured on."""
+    return "\n\n".join([table(told), *basis(told), settings(told), *remarks(told)]) + "\n"
+
+
+def remarks(told: Results) -> list[str]:
+    """What failed, and which results were not there."""
+    parts = []
+    if failed := [f"- {row['title']}: {s}" for row in told["summary"] for s in row["failures"]]:
+        parts.append("Failed:\n\n" + "\n".join(failed))
+    missed = [
+        f"- {row['title']}: {row['missed']:,} of {row['checked']:,} looked at"
+        for row in told["summary"]
+        if row["missed"]
+    ]
+    if missed:
+        parts.append("Results that were not there once all jobs had ended:\n\n" + "\n".join(missed))
+    return parts
+
+
+def table(told: Results) -> str:
+    """The figures, an engine a line."""
     head = (
         "Engine", "Drained/s", "Enqueued/s one by one", "Enqueued/s in bulk", "Pickup p50 ms",
         "Pickup p99 ms", "Redis commands a job", "Idle commands/s",
         "Worker CPU µs a job", "Worker MB",
     )  # fmt: skip
-    body = [_cells(row) for row in rows]
-    tuned = sorted(done.findings, key=lambda found: found.subject.title.lower())
-    parts = [
-        _table(head, body),
-        _about(done, quick=quick),
-        _table(
-            ("Engine", "Version", "Settings (the default in brackets)"),
-            [(f.subject.title, f.version, f.subject.tuning) for f in tuned],
-            right=0,
-        ),
-    ]
-    if failed := [f"- {row['title']}: {said}" for row in rows for said in row["failures"]]:
-        parts.append("Failed:\n\n" + "\n".join(failed))
-    if missed := [line for found in done.findings for line in _missed(found)]:
-        parts.append("Results that were not there once all jobs had ended:\n\n" + "\n".join(missed))
-    return "\n\n".join(parts) + "\n"
+    return _table(head, map(_cells, told["summary"]))
 
 
-def _missed(found: Findings) -> list[str]:
-    """One line where a look at some results of each turn did not find them all."""
-    turns = found.turns if found.pace in found.turns else [found.pace, *found.turns]
-    checks = [turn["checked"] for turn in turns if turn]
-    of, right = sum(check["of"] for check in checks), sum(check["right"] for check in checks)
-    return [f"- {found.subject.title}: {of - right:,} of {of:,} looked at"] if right < of else []
+def settings(told: Results) -> str:
+    """What was measured, in which version, and how it was tuned."""
+    rows = sorted(told["summary"], key=lambda row: row["title"].lower())
+    return _table(
+        ("Engine", "Version", "Settings (the default in brackets)"),
+        [(row["title"], row["version"], row["tuning"]) for row in rows],
+        right=0,
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -126,36 +156,39 @@ def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, right: int = 1
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body))
 
 
-def _caption(done: Benchmark) -> str:
-    about = done.about
+def _caption(told: Results) -> str:
+    about = told["about"]
     return (
         f"{about['date']} · {about['cores']} cores, {about['processor']} · {about['python']} · "
-        f"{about['redis']} · {_basis(done)}"
+        f"{about['redis']} · {_medians(told)}"
     )
 
 
-def _basis(done: Benchmark) -> str:
-    return f"medians of {done.rounds} rounds" if done.rounds else "one turn each"
+def _medians(told: Results) -> str:
+    return f"medians of {told['rounds']} rounds" if told["rounds"] else "one turn each"
 
 
-def _about(done: Benchmark, *, quick: bool) -> str:
-    about = done.about
+def basis(told: Results) -> list[str]:
+    """When, on what and how it was measured: paragraphs."""
+    about = told["about"]
     lines = [
         f"Measured {about['date']} on {about['cores']} cores ({about['processor']}, "
         f"{about['memory_gb']} GB), {about['kernel']} {about['machine']}, {about['python']}, "
         f"{about['redis']} over loopback TCP with an append-only file synced each second. "
         f"Load of the machine before and after: {about['load_before']} and "
         f"{about['load_after']}.",
-        f"{_basis(done).capitalize()}, all engines in one run, in random order within a round; "
+        f"{_medians(told).capitalize()}, all engines in one run, in random order within a round; "
         "pickup over all samples; commands and processor time from a first turn. One worker "
         "process each. The job does nothing; its result and status are stored.",
         "Drained: as many jobs as the engine does in some seconds, from the first to the last "
         "stored result. Pickup: from the call that submits to the job's start, on an idle worker. "
-        "Commands: to submit one job alone and to work it off a backlog, as clients send them.",
+        "Commands: to submit one job alone and to work it off a backlog, as clients send them. "
+        "Idle: all that a worker sends soon after its last job; Drawbridge's are mostly its health "
+        "checks, the archive of the jobs before, presence and the control plane.",
     ]
-    if quick:
+    if told["quick"]:
         lines.append("This was the quick run: one short turn each, to see that it works.")
-    return "\n\n".join(lines)
+    return lines
 
 
 def _raw(found: Findings) -> Row:

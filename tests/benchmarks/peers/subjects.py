@@ -107,7 +107,7 @@ def drawbridge(checkout: Path, *, alone: bool) -> Subject:
         "Drawbridge" if alone else f"Drawbridge ({checkout.name})",
         "on_drawbridge",
         ("python", "-m", "control.cli", "worker", "--port", "0"),
-        "none: default settings; bulk: 500 calls of create_job at once",
+        "none: default settings; bulk: create_jobs",
         environ={"DRAWBRIDGE_JOBS": "on_drawbridge"},
         python=own if own.exists() else Path(sys.executable),
         checkout=checkout,

@@ -18,6 +18,18 @@ for at = 4, #ARGV do
   if job.err or job[1] or job[2] ~= worker then cancelled[#cancelled + 1] = ARGV[at] end
 end
 
+-- A ring may have gone to a worker that stands still, or that died of it: whatever waits still is
+-- rung for again.
+local function waits(queue)
+  local stream = queue_key(queue)
+  return redis.pcall('XRANGE', stream, '(' .. last_read(stream), '+', 'COUNT', 1)[1]
+end
+for _, lane in ipairs(LANES) do
+  for _, name in ipairs(QUEUES) do
+    if waits(lane .. ':' .. name) then ring(lane) break end
+  end
+end
+
 local due = redis.call('ZRANGE', prefix .. 'due', 0, 0, 'WITHSCORES')
 local earliest = ''
 local leases = redis.call('ZRANGE', workers, 0, 1, 'WITHSCORES')
