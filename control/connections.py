@@ -30,6 +30,9 @@ _TOO_LARGE = (
 STUCK_S = 60.0
 """How long a client may leave unread what was sent to it."""
 
+_LINGER_S = 2.0
+"""How long what nobody reads any more is still taken, so that its sender sees the answer."""
+
 _RESERVED_FILES = 128
 _MOST = 20_000
 _TELL_EVERY_S = 10.0
@@ -98,6 +101,7 @@ class Server(web.Server):
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
             max_headers=MOST_FIELDS,
+            lingering_time=_LINGER_S,
             **self._settings,
         )
 
