@@ -136,7 +136,6 @@ class _UnderWay:
         async def handled(request: web.BaseRequest) -> web.StreamResponse:
             server.busy(request.protocol)
             try:
-                await request.writer.drain()  # who sends on and on, and reads nothing, waits
                 if at_once and not self._closing and (answer := at_once(request)):
                     return answer
                 if unfit := misfit(request):

@@ -14,14 +14,10 @@ import structlog
 from redis.asyncio import Redis
 
 from control import connections
-from control.clock import SystemClock
 from control.entrance_settings import EntranceSection
-from control.principals import ApiKeys, Role
-from control.stores.postgres import Database
 from service import body
-from service.limits import ATTEMPTS_A_MINUTE
 from tests.conftest import LiveStores
-from tests.serving import MPS, Served, problem, served, with_database
+from tests.serving import MPS, Served, served
 from tests.stack import wait_until
 
 TOKEN = "an-admin-token-of-the-test"
@@ -121,9 +117,6 @@ MALFORMED = {
     "chunked twice": (head("Transfer-Encoding: chunked", "Transfer-Encoding: identity"), 400),
     "xchunked": (head("Transfer-Encoding: xchunked") + b"0\r\n\r\n", 400),
     "size that is no number": (head("Transfer-Encoding: chunked") + b"zz\r\nabc\r\n0\r\n\r\n", 400),
-    "chunks in HTTP/1.0": (
-        UPLOAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400,
-    ),
 }  # fmt: skip
 
 
@@ -142,9 +135,15 @@ async def test_what_cannot_be_read_is_a_problem_and_never_repeated(api: Served, 
     await well(api)
 
 
-async def test_no_other_version_is_spoken(api: Served) -> None:
-    answer = await say(api, b"GET /jobs HTTP/2.0\r\nHost: x\r\n\r\n")
-    assert told(answer)[0] == 505
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET /jobs HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"POST /health HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ],
+)
+async def test_no_other_version_is_spoken(api: Served, raw: bytes, status: int) -> None:
+    assert told(await say(api, raw))[0] == status
 
 
 async def test_a_head_that_never_ends_is_given_up(api: Served) -> None:
@@ -240,107 +239,27 @@ async def test_a_client_that_does_not_read_is_let_go(
         await well(api)
 
 
+async def handled(api: Served) -> float:
+    """How many probes were answered."""
+    async with api.http.get("/metrics") as response:
+        lines = (await response.text()).splitlines()
+    counts = [line for line in lines if line.startswith("drawbridge_http_requests_total{")]
+    return sum(float(line.split()[-1]) for line in counts if 'route="/health"' in line)
+
+
 async def test_requests_whose_answers_nobody_reads_are_not_handled(api: Served) -> None:
+    asked = 20_000
     reader, writer = await connect(api)
-    memory = psutil.Process().memory_info
-    before = memory().rss
-    writer.write(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 400)
-    await asyncio.sleep(0.5)
-    await well(api)
-    assert memory().rss - before < 64 << 20, "answers pile up"
+    writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * asked)
+    before, now = -1.0, await handled(api)
+    while now > before:
+        await asyncio.sleep(0.4)
+        before, now = now, await handled(api)
+    assert 0 < now < asked * 0.7, "answers pile up"
     writer.transport.abort()
     del reader
-
-
-async def test_only_so_many_requests_for_each_principal(stores: LiveStores, redis: Redis) -> None:
-    limited = EntranceSection(rate_limit="3/h")
-    async with facing(stores, limited) as one, facing(stores, limited) as other:
-        for api, left in ((one, 2), (other, 1), (one, 0)):
-            async with api.http.get("/jobs", headers=ADMIN) as response:
-                assert response.status == 200
-                assert response.headers["RateLimit-Policy"] == '"requests";q=3;w=3600'
-                assert response.headers["RateLimit"].startswith(f'"requests";r={left};t=')
-        async with other.http.get("/jobs", headers=ADMIN) as response:
-            assert response.status == 429
-            told = await problem(response)
-            assert told["type"] == "/problems/too-often"
-            assert 1_100 < int(response.headers["Retry-After"]) == told["retry_after_s"] <= 1_200
-            assert response.headers["RateLimit"].startswith('"requests";r=0;')
-        # Each for himself; what steers the fleet counts apart, and probes do not count.
-        for path, headers in (("/jobs", {}), *[("/health", {}), ("/ready", {})] * 5):
-            async with one.http.get(path, headers=headers) as response:
-                assert response.status != 429
-        async with one.http.post("/control/bypass", headers=ADMIN) as response:
-            assert response.status == 409  # no secret to sign with
-
-
-async def asked_from(api: Served, address: str) -> int:
-    async with api.http.get("/jobs", headers={"X-Forwarded-For": address}) as response:
-        return response.status
-
-
-async def test_an_address_is_believed_of_our_own_proxies_alone(
-    stores: LiveStores, redis: Redis
-) -> None:
-    limited = EntranceSection(rate_limit="1/h")
-    async with facing(stores, limited) as api:
-        assert [await asked_from(api, f"192.0.2.{n}") for n in (1, 2)] == [200, 429]
-    await redis.delete(*[key async for key in redis.scan_iter("drawbridge:rate:*")])
-    async with facing(stores, limited, proxies=("127.0.0.0/8",)) as api:
-        assert [await asked_from(api, f"192.0.2.{n}") for n in (1, 2)] == [200, 200]
-        assert await asked_from(api, "198.51.100.9, 192.0.2.1") == 429, (
-            "a client may forge the first"
-        )
-
-
-async def test_made_up_tokens_do_not_keep_the_database_busy(
-    stores: LiveStores, redis: Redis, database_url: str, monkeypatch: Any
-) -> None:
-    looked_up: list[bytes] = []
-    find = ApiKeys.find
-
-    async def counted(self: ApiKeys, digest: bytes) -> Any:
-        looked_up.append(digest)
-        return await find(self, digest)
-
-    monkeypatch.setattr(ApiKeys, "find", counted)
-    config = await with_database(stores.config, database_url)
-    limited = replace(config, entrance=EntranceSection(rate_limit="4/h"))
-    async with served(limited, admin_token=TOKEN) as api:
-        statuses = []
-        for n in range(12):
-            made_up = {"Authorization": f"Bearer dbk_{n:043}"}
-            async with api.http.get("/jobs", headers=made_up) as response:
-                statuses.append(response.status)
-        assert statuses == [401] * 4 + [429] * 8
-        assert len(looked_up) == 4
-        async with api.http.get("/jobs", headers=ADMIN) as response:
-            assert response.status == 200, "the same address, with a good token"
-
-
-async def test_without_a_limit_nothing_is_counted(api: Served, redis: Redis) -> None:
-    async with api.http.get("/jobs") as response:
-        assert "RateLimit" not in response.headers
-    assert [key async for key in redis.scan_iter("drawbridge:rate:*")] == []
-
-
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_a_page_of_another_site_changes_nothing(api: Served, site: str) -> None:
-    run_id = await api.put()
-    sent = {"Sec-Fetch-Site": site, "Origin": "https://evil.example"}
-    for method, path in (("DELETE", f"/jobs/{run_id}"), ("POST", f"/jobs/{run_id}/rerun")):
-        async with api.http.request(method, path, headers=sent) as response:
-            assert response.status == 403
-            await problem(response)
-    async with api.http.options(
-        "/jobs", headers={**sent, "Access-Control-Request-Method": "POST"}
-    ) as response:
-        assert response.status == 405
-        assert not [name for name in response.headers if name.lower().startswith("access-control")]
-    for own in ({**sent, **ADMIN}, {"Sec-Fetch-Site": "same-origin"}):
-        async with api.http.delete(f"/jobs/{await api.put()}", headers=own) as response:
-            assert response.status == 202
-            assert "Set-Cookie" not in response.headers
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "PATCH"])
@@ -380,17 +299,3 @@ async def test_the_page_runs_no_script_but_its_own(api: Served) -> None:
     assert (policy["default-src"], policy["frame-ancestors"]) == ("'none'", "'none'")
     async with api.http.get("/docs/start.js") as response:
         assert "queryConfigEnabled" not in await response.text()
-
-
-async def test_who_may_not_cannot_flood_the_audit(
-    stores: LiveStores, redis: Redis, database_url: str
-) -> None:
-    config = await with_database(stores.config, database_url)
-    async with served(config, admin_token=TOKEN) as api, Database(config.postgres) as database:
-        _, key = await ApiKeys(database, SystemClock()).create("nosy", Role.VIEWER)
-        for n in range(3 * ATTEMPTS_A_MINUTE):
-            nosy = {"Authorization": f"Bearer {key}"}
-            async with api.http.post(f"/control/flags/f{n}/toggle", headers=nosy) as response:
-                assert response.status == 403
-        rows = await database.fetch("SELECT 1 FROM drawbridge.audit WHERE actor = 'nosy'")
-    assert len(rows) == ATTEMPTS_A_MINUTE
