@@ -5,17 +5,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+COMMIT ?=
 
-.PHONY: help run test lint types format bench bench-control bench-jobs fuzz audit lock clean
+.PHONY: help run test test-previous test-neo4j lint types format bench bench-control bench-jobs bench-networks look fuzz audit lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(VENV)/run.stamp ## Set up, start everything, solve the sample model, serve until Ctrl-C
 	@$(BIN)/drawbridge up --sample $(ARGS)
 
 test: $(VENV)/dev.stamp ## Set up and run the whole test suite (ARGS are pytest's)
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-previous: $(VENV)/dev.stamp ## Run the tests of the release before on this tree's schema (COMMIT=, else the newest tag)
+	@$(BIN)/python -m tests.previous $(COMMIT)
 
 lint: $(VENV)/dev.stamp ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -35,11 +39,26 @@ bench-control: $(VENV)/dev.stamp ## Measure how fast a command reaches the fleet
 bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis, into the README (about 15 minutes)
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
+bench-networks: $(VENV)/dev.stamp ## Measure how a million edges are stored and read, and the memory that takes
+	@$(BIN)/python -m tests.benchmarks.networks $(ARGS)
+
+look: $(VENV)/dev.stamp ## Check the status page with axe-core and take screenshots (needs chromium, node, npm)
+	@$(BIN)/python -m tests.look $(ARGS)
+
 fuzz: $(VENV)/dev.stamp ## Ask a running stack whatever its OpenAPI document allows (needs uv)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 audit: $(VENV)/dev.stamp ## Look up known vulnerabilities of the locked packages (needs uv); status 2: could not ask
 	@$(BIN)/python -m tests.audit $(ARGS)
+
+test-neo4j: $(VENV)/dev.stamp .neo4j/stamp ## Run every test of the graph on Neo4j 5.26 (needs Java 17, Maven)
+	@NEO4J_JARS=$(CURDIR)/.neo4j/jars $(BIN)/python -m pytest -m "graph and not soak" $(ARGS)
+
+.neo4j/stamp: tests/neo4j/pom.xml
+	@echo "Fetching Neo4j (about 130 MB the first time) ..."
+	@mvn --quiet --batch-mode --file $< dependency:copy-dependencies \
+	  -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.neo4j/jars
+	@touch $@
 
 LOCKED = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header --no-annotate --upgrade
@@ -51,7 +70,7 @@ lock: ## Renew the dependency locks (needs uv)
 	@$(LOCKED) --group pyproject.toml:build -o requirements/build.txt
 
 clean: ## Remove the virtual environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .neo4j dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from control.delivery_settings import ArchiveSection, CallbacksSection
+from control.delivery_settings import ArchiveSection, CallbacksSection, NotifySection
 from control.entrance_settings import EntranceSection
 from control.errors import ConfigError
 from control.health_settings import HealthSection
+from control.identity_settings import IdentitySection
 from control.settings import (
     Setting,
     flag,
@@ -32,8 +33,10 @@ from control.settings import (
     whole,
     words,
 )
+from control.status_settings import StatusPageSection, StatusSection
 
 PREFIX = "DRAWBRIDGE_"
+_POSTGRES_URL = url("postgresql", "postgres")
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -64,11 +67,29 @@ class PostgresSection:
         "DATABASE_URL",
         "postgresql://127.0.0.1:5432/drawbridge",
         "PostgreSQL, as libpq and asyncpg understand it",
-        url("postgresql", "postgres"),
+        _POSTGRES_URL,
+    )
+    direct_url: str = setting(
+        "DRAWBRIDGE_DATABASE_DIRECT_URL",
+        "",
+        "the same database past the pooler, where DATABASE_URL leads to a PgBouncer that pools "
+        "transactions; for LISTEN, locks and migrations",
+        _POSTGRES_URL,
     )
     pool_size: int = setting(
         "DRAWBRIDGE_DATABASE_POOL", 5, "connections a process may hold", whole(1, 100)
     )
+
+    @property
+    def direct(self) -> str:
+        """An address on which a session lasts: for LISTEN, locks and migrations."""
+        return self.direct_url or self.url
+
+    @property
+    def pooled(self) -> bool:
+        """Whether :attr:`url` leads to a pooler, where nothing of a session outlives a
+        transaction."""
+        return self.direct_url != ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +115,12 @@ class ServiceSection:
     port: int = setting("DRAWBRIDGE_PORT", 8080, "port of the service; 0 = any", whole(0, 65535))
     max_body: int = setting(
         "DRAWBRIDGE_MAX_BODY", 32 << 20, "largest body, also after decompression", size
+    )
+    max_upload: int = setting(
+        "DRAWBRIDGE_MAX_UPLOAD",
+        1 << 30,
+        "largest upload of a network, after decompression; it is stored as it comes in",
+        size,
     )
     drain_delay_s: float = setting(
         "DRAWBRIDGE_DRAIN_DELAY_S",
@@ -224,27 +251,6 @@ class ControlSection:
 
 
 @dataclass(frozen=True)
-class IdentitySection:
-    """Tokens that another issuer signs (JWT)."""
-
-    jwks_url: str = setting(
-        "DRAWBRIDGE_JWKS_URL",
-        "",
-        "where the issuer of JWTs publishes its keys; empty: JWTs are refused",
-        url("https", "http"),
-    )
-    jwt_issuer: str = setting("DRAWBRIDGE_JWT_ISSUER", "", "the claim `iss` that a JWT must have")
-    jwt_audience: str = setting(
-        "DRAWBRIDGE_JWT_AUDIENCE", "", "the claim `aud` that a JWT must have"
-    )
-    jwt_role_claim: str = setting(
-        "DRAWBRIDGE_JWT_ROLE_CLAIM",
-        "role",
-        "the claim that names viewer, operator or administrator",
-    )
-
-
-@dataclass(frozen=True)
 class LogSection:
     """Logs and traces."""
 
@@ -299,10 +305,13 @@ class Config:
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
     callbacks: CallbacksSection = field(default_factory=CallbacksSection)
+    notify: NotifySection = field(default_factory=NotifySection)
     archive: ArchiveSection = field(default_factory=ArchiveSection)
     control: ControlSection = field(default_factory=ControlSection)
     identity: IdentitySection = field(default_factory=IdentitySection)
     health: HealthSection = field(default_factory=HealthSection)
+    status: StatusSection = field(default_factory=StatusSection)
+    status_page: StatusPageSection = field(default_factory=StatusPageSection)
     log: LogSection = field(default_factory=LogSection)
     client: ClientSection = field(default_factory=ClientSection)
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -344,6 +353,9 @@ def load(*layers: tuple[str, Mapping[str, str]]) -> Config:
                     raise ConfigError(f"{declared.env} (from {origin}) {error}") from None
                 sources[declared.env] = origin
                 break
+    direct = sources.get("DRAWBRIDGE_DATABASE_DIRECT_URL")
+    if direct is not None and direct != sources.get("DATABASE_URL"):
+        raise ConfigError("DRAWBRIDGE_DATABASE_DIRECT_URL needs a DATABASE_URL beside it")
     types = {f.name: f.default_factory for f in fields(Config)}
     built = {name: types[name](**values) for name, values in sections.items()}  # type: ignore[operator]
     return Config(**built, sources=sources)

@@ -14,8 +14,8 @@ import jwt
 
 from control import logs
 from control.clock import Clock
-from control.config import IdentitySection
 from control.errors import ConfigError, StoreUnavailable
+from control.identity_settings import IdentitySection
 from control.principals import Principal, Role
 
 ALGORITHMS = (

@@ -304,6 +304,9 @@ COMMANDS_CHANNEL = "drawbridge:commands"
 EVENTS_CHANNEL = "drawbridge:events"
 """Carries the whole document after each change, and its position each second."""
 
+OUTBOX_CHANNEL = "drawbridge:outbox"
+"""Says that something waits in the outbox; the message itself means nothing."""
+
 REPLICAS_CHANNEL = "drawbridge:replicas"
 """Carries the report of an instance whose state changed, for whoever waits for the fleet."""
 

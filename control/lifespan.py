@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from control import cancelling, logs
-from control.errors import DrawbridgeError
+from control.errors import ConfigError, DrawbridgeError
 
 T = TypeVar("T")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -87,7 +87,8 @@ class Lifespan:
         await cancelling.end(task)
 
     async def stopping(self) -> None:
-        """Wait for a signal or :meth:`request_stop`. Raises :class:`TaskDied`."""
+        """Wait for a signal or :meth:`request_stop`. Raises :class:`TaskDied`, and the
+        :class:`ConfigError` that a task ended with."""
         await asyncio.shield(self._stop)
 
     def request_stop(self, number: int | None = None) -> None:
@@ -103,8 +104,13 @@ class Lifespan:
         if task.cancelled():
             return
         error = task.exception()
-        self._log.error("background task died", task=task.get_name(), exc_info=error)
-        if not self._stop.done():
+        if not isinstance(error, ConfigError):
+            self._log.error("background task died", task=task.get_name(), exc_info=error)
+        if self._stop.done():
+            return
+        if isinstance(error, ConfigError):
+            self._stop.set_exception(error)
+        else:
             died = TaskDied(f"the background task {task.get_name()!r} ended")
             died.__cause__ = error
             self._stop.set_exception(died)

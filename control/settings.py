@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.utils import formataddr, parseaddr
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -156,6 +157,16 @@ def secret_text(least: int) -> Callable[[str], str]:
     return parse
 
 
+def secrets_text(least: int) -> Callable[[str], tuple[str, ...]]:
+    """One secret of at least ``least`` characters or several, divided by commas or blanks."""
+    one = secret_text(least)
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(one(secret) for secret in words(text))
+
+    return parse
+
+
 def tokens(least: int) -> Callable[[str], str]:
     """One secret of at least ``least`` characters, or several with blanks between them: the first
     is the one to use, the others are good as well. None is repeated."""
@@ -173,6 +184,14 @@ def rate(text: str) -> str:
     if _RATE.fullmatch(text) is None:
         raise ValueError(f"must be such as 600/m, 10/s or 5000/h:200, not {text!r}")
     return text
+
+
+def mailbox(text: str) -> str:
+    """An e-mail address, with or without a name before it."""
+    name, address = parseaddr(text)
+    if not text.isprintable() or re.fullmatch(r"[!-~]+@[!-~]+\.[!-~]+", address) is None:
+        raise ValueError(f"must be such as Status <status@example.org>, not {text!r}")
+    return formataddr((name, address))
 
 
 def webhook_secrets(text: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from redis.asyncio import Redis
 
-from control import tracing
+from control import preflight, tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
@@ -24,17 +24,30 @@ from control.lifespan import Lifespan
 from control.listener import AT_ONCE, REFUSE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
+from control.networks.catalogue import Catalogue
+from control.networks.uploads import Uploads
 from control.principals import ApiKeys, Keyring
+from control.rates.limiter import RateLimiter
+from control.status.page import open_page
 from control.stores import redis
+from control.stores.graph import Graph
 from control.stores.postgres import Database
 from control.stores.wire import Wire
 from control.subscriber import Subscriber
+from control.subscribers.bell import Bell
+from control.subscribers.roster import Roster
+from control.subscribers.telling import tell_subscribers
+from control.subscribers.tokens import Tokens
+from control.subscribers.vault import Vault
 from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.callbacks import Callbacks
 from service.clients import Clients
+from service.handlers import ingest
 from service.health_pages import HealthPages
 from service.limits import Attempts, Limits
+from service.statuspage.site import StatusSite
+from service.subscriptions import Subscriptions
 from service.traffic import Jobs, Traffic
 from worker.jobs import kinds, workforce
 from worker.jobs.archive import Archive
@@ -43,6 +56,10 @@ from worker.jobs.manager import JobStateManager
 
 _DATABASE_S = 1.4
 """For a connection, and for a query: looking up a token, together, stays below three seconds."""
+
+_GRAPH_S = 2.8
+"""For a look at what networks there are."""
+_LOOKED_S = 0.05
 
 
 async def build(
@@ -109,8 +126,8 @@ async def build(
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
-    app[appkeys.ARCHIVE] = Archive(database)
-    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
+    await _add_archives(app, life, config, database)
+    await _telling(app, life, config, redis=commands, database=database, clock=clock)
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
@@ -123,16 +140,20 @@ async def build(
     app[appkeys.FLAGS] = frozenset((*DECLARED, *config.control.flags))
     app[appkeys.GATE], app[appkeys.BYPASS] = bridge, bypass
     app[appkeys.HEALTH] = engine
+    app[appkeys.STATUS] = open_page(
+        life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock,
+        announces=(tell_subscribers,), announced=Bell(commands).ring,
+        metrics=metrics,
+    )  # fmt: skip
     app[appkeys.HEALTH_PAGES] = pages
     app[appkeys.CLOCK] = clock
-    app.on_response_prepare.append(middleware.add_headers)
-    app.on_shutdown.append(_end_streams)
-    routing.install(app, table)
+    _install(app, table, config, clock)
 
     for name, work in (
         ("subscriber", subscriber.run()),
         ("watchdog", watchdog.run()),
         ("health checks", engine.run()),
+        *preflight.checks(config),
     ):
         life.supervise(name, work)
     await life.enter(
@@ -145,6 +166,48 @@ async def build(
         )
     )
     return app
+
+
+async def _add_archives(
+    app: web.Application, life: Lifespan, config: Config, database: Database
+) -> None:
+    """What handlers read and write for good: finished jobs, networks and their uploads."""
+    app[appkeys.ARCHIVE] = Archive(database)
+    app[appkeys.UPLOADS] = Uploads(database)
+    app[appkeys.NETWORKS] = Catalogue(await life.enter(Graph(config.graph, query_s=_GRAPH_S)))
+    app[appkeys.INGEST] = kinds.load(()).required(ingest.KIND)
+
+
+async def _telling(
+    app: web.Application,
+    life: Lifespan,
+    config: Config,
+    *,
+    redis: Redis,
+    database: Database,
+    clock: Clock,
+) -> None:
+    """Who may be told what: callbacks of jobs, subscribers of the status page."""
+    app[appkeys.CALLBACKS] = await life.enter(aclosing(Callbacks(config.callbacks)))
+    vault = Vault(config.notify.secrets)
+    app[appkeys.CLIENTS] = Clients(config.service.proxies)
+    app[appkeys.ROSTER] = roster = Roster(database, vault, clock)
+    app[appkeys.SUBSCRIPTIONS] = Subscriptions(
+        config, vault, Tokens(vault, clock), roster, limiter=RateLimiter(redis, clock),
+        destinations=app[appkeys.CALLBACKS], ring=Bell(redis).ring,
+    )  # fmt: skip
+
+
+def _install(
+    app: web.Application, table: tuple[routing.Route, ...], config: Config, clock: Clock
+) -> None:
+    page, told = config.status_page, app[appkeys.STATUS]
+    app[appkeys.STATUS_SITE] = StatusSite(page.title, told.board, told.reader, clock)
+    app[appkeys.STATUS_TITLE] = page.title
+    app[appkeys.STATUS_URL] = page.url
+    app.on_response_prepare.append(middleware.add_headers)
+    app.on_shutdown.append(_end_streams)
+    routing.install(app, table)
 
 
 async def _entrance(
@@ -165,18 +228,24 @@ async def _limit(
     app[appkeys.LIMITS], app[appkeys.ATTEMPTS] = None, Attempts(clock)
     if (allowance := config.entrance.allowance) is not None:
         wire = await life.enter(aclosing(Wire(commands)))
-        clients = Clients(config.service.proxies)
-        app[appkeys.LIMITS] = limits = Limits(allowance, wire, clients, clock)
+        app[appkeys.LIMITS] = limits = Limits(allowance, wire, app[appkeys.CLIENTS], clock)
         app.on_response_prepare.append(limits.tell)
 
 
 async def settled(app: web.Application, within_s: float) -> None:
-    """Wait until this instance may let work in, lest its very first callers are refused.
+    """Wait until this instance may let work in and knows how components are, lest its very first
+    callers are refused, or told that nothing is known.
 
     Returns after ``within_s`` in any case: probes must be answered whatever store is away.
     """
+    board = app[appkeys.STATUS].board
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(app[appkeys.PLANE].replica.proved.wait(), within_s)
+        async with asyncio.timeout(within_s):
+            await app[appkeys.PLANE].replica.proved.wait()
+            while True:
+                if board.looked_at:  # from the records, or by this instance alone
+                    return
+                await asyncio.sleep(_LOOKED_S)
 
 
 def begin_stop(app: web.Application) -> None:

@@ -8,7 +8,7 @@ large model holds up the loop.
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -33,24 +33,31 @@ async def read(request: web.Request, *, max_body: int) -> bytes:
 
     Raises :class:`Problem`: 400 empty or broken, 408 too slow, 413 too large, 415 unknown encoding.
     """
-    inflater = _inflater(request, max_body)
-    if request.content_length is not None and request.content_length > max_body:
-        raise too_large(max_body)
-    await _invite(request)
-    blocks: list[bytes] = []
-    try:
-        async with asyncio.timeout(None) as until:
-            received = _Received(max_body, request.app[ENTRANCE].body_s, until)
-            async for block in _blocks(request, received):
-                blocks.append(await asyncio.to_thread(inflater.feed, block) if inflater else block)
-    except TimeoutError:
-        raise _too_slow(received.size) from None
-    if inflater and received.size:
-        inflater.finish()
-    body = b"".join(blocks)
+    body = b"".join([block async for block in stream(request, max_body=max_body)])
     if not body:
         raise Problem(MALFORMED, "The body is empty.")
     return body
+
+
+async def stream(request: web.Request, *, max_body: int) -> AsyncIterator[bytes]:
+    """The body in blocks, decompressed, none of which is kept here. Raises as :func:`read` does."""
+    inflater = _inflater(request, max_body)
+    await begin(request, max_body=max_body)
+    received = 0
+    async for block in _blocks(request):
+        received += len(block)
+        if received > max_body:
+            raise too_large(max_body)
+        yield await asyncio.to_thread(inflater.feed, block) if inflater else block
+    if inflater and received:
+        inflater.finish()
+
+
+async def begin(request: web.Request, *, max_body: int) -> None:
+    """Have the client send the body. Raises :class:`Problem` 413 where it says it is larger."""
+    if request.content_length is not None and request.content_length > max_body:
+        raise too_large(max_body)
+    await _invite(request)
 
 
 def media_type(request: web.Request, accepted: Sequence[str]) -> str:
@@ -115,23 +122,31 @@ def _too_slow(size: int) -> Problem:
     )
 
 
-class _Received:
-    """Counts the bytes of one body. At ``until`` it is given up: ``within_s`` from now, and a
-    second later for every :data:`SLOWEST` bytes that came."""
+class Patience:
+    """How long a client is waited for: ``within_s`` in all, and a second more for every
+    :data:`SLOWEST` bytes that came. What we do between them does not count."""
 
-    def __init__(self, limit: int, within_s: float, until: asyncio.Timeout) -> None:
-        self.size = 0
-        self._limit = limit
-        self._at_once_s = asyncio.get_running_loop().time() + within_s
-        self._until = until
-        until.reschedule(self._at_once_s)
+    def __init__(self, request: web.Request) -> None:
+        self._size = 0
+        self._left_s = request.app[ENTRANCE].body_s
 
-    def add(self, piece: bytes) -> None:
-        """Some more came. Raises :class:`Problem` 413."""
-        self.size += len(piece)
-        if self.size > self._limit:
-            raise too_large(self._limit)
-        self._until.reschedule(self._at_once_s + self.size / SLOWEST)
+    async def of(self, coming: Awaitable[T]) -> T:
+        """What comes next. Raises :class:`Problem` 408."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(max(0.0, self._left_s)):
+                return await coming
+        except TimeoutError:
+            raise _too_slow(self._size) from None
+        finally:
+            self._left_s -= loop.time() - began
+
+    def add(self, piece: bytes) -> bytes:
+        """``piece``, which came."""
+        self._size += len(piece)
+        self._left_s += len(piece) / SLOWEST
+        return piece
 
 
 class Inflater:
@@ -202,12 +217,12 @@ def _inflater(request: web.Request, limit: int) -> Inflater | None:
     return Inflater(encoding, limit)
 
 
-async def _blocks(request: web.Request, received: _Received) -> AsyncIterator[bytes]:
+async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
     """The body in blocks of about 256 KiB, so that a thread is not asked for each packet."""
     waiting: list[bytes] = []
     size = 0
-    async for piece in request.content.iter_any():
-        received.add(piece)
+    patience = Patience(request)
+    while piece := patience.add(await patience.of(request.content.readany())):
         waiting.append(piece)
         size += len(piece)
         if size >= _BLOCK:

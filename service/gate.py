@@ -47,6 +47,8 @@ EXCLUDED_API = (
     "/api/v2",
     "/history.rss",
     "/history.atom",
+    "/badge.svg",
+    "/badge",
     "/openapi.json",
     "/docs",
     "/problems",

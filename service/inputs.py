@@ -86,13 +86,14 @@ def moment_ms(text: str, where: str) -> int:
 
 def moment(text: str, where: str) -> datetime:
     """An RFC 3339 time with a zone, in UTC. Raises :class:`InvalidInput`."""
+    wrong = InvalidInput("must be an RFC 3339 time with a zone, as 2026-11-21T03:04:05Z", where)
     try:
         found = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise InvalidInput("must be an RFC 3339 time with a zone, as 2026-11-21T03:04:05Z", where)
-    return found.astimezone(UTC)
+        if found.tzinfo is None:
+            raise wrong
+        return found.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        raise wrong from None
 
 
 def below(error: InvalidInput, path: str) -> InvalidInput:

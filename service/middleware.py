@@ -39,15 +39,17 @@ _PROBES = (
 
 _READING = frozenset({"GET", "HEAD"})
 _POLICY = "Content-Security-Policy"
+_READERS = "Cross-Origin-Resource-Policy"
 _ALWAYS = CIMultiDict({
     "Server": "drawbridge",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
+    _READERS: "same-origin",
     _POLICY: "default-src 'none'; frame-ancestors 'none'",
 })  # fmt: skip
-"""On every answer; a page that needs more sets its own policy."""
+"""On every answer; a page that needs more sets its own policy, and what pages of others may show
+says so."""
 
 _OF_PROBES = CIMultiDict({**HEADERS, **_ALWAYS})
 
@@ -164,10 +166,14 @@ def problem_of(request: web.Request, error: Exception) -> problems.Problem:
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """The headers that every answer carries, event streams included."""
     headers = response.headers
-    policy = headers.get(_POLICY)
+    policy, readers = headers.get(_POLICY), headers.get(_READERS)
     headers.update(_ALWAYS)
     if policy is not None:
         headers[_POLICY] = policy
+        if "frame-ancestors *" in policy:
+            del headers["X-Frame-Options"]
+    if readers is not None:
+        headers[_READERS] = readers
     if request_id := request.get(REQUEST_ID):
         headers["X-Request-ID"] = request_id
 

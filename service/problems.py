@@ -16,6 +16,9 @@ from aiohttp import web
 
 from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
 from control.flags.errors import CommandTimedOut, NobodyListens
+from control.networks.network import UnknownNetwork
+from control.status.errors import Illegal, Unknown
+from control.subscribers.tokens import BadToken
 from worker.jobs.errors import (
     JobFinished,
     JobNotFailed,
@@ -106,6 +109,12 @@ FINISHED = ProblemType(
     409,
     "The job is finished already",
     "A job that completed, failed or was cancelled (`job_status`) cannot be cancelled.",
+)
+ILLEGAL = ProblemType(
+    "illegal-change",
+    409,
+    "This cannot be done to it as it stands",
+    "`current` says how the incident, window or component stands.",
 )
 NOT_CONFIGURED = ProblemType(
     "not-configured",
@@ -231,7 +240,8 @@ TYPES: Mapping[str, ProblemType] = MappingProxyType({
     each.name: each
     for each in (
         MALFORMED, UNAUTHORISED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,
-        NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, NOT_CONFIGURED,
+        NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, ILLEGAL,
+        NOT_CONFIGURED,
         VERSION_MISMATCH, TOO_SLOW, TOO_LARGE, HEAD_TOO_LARGE,
         UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, TOO_OFTEN, INTERNAL, UNAVAILABLE, BRIDGE_UP,
         CONTROL_STATE_STALE, NOBODY_LISTENS, COMMAND_TIMEOUT, ACKNOWLEDGEMENT_TIMEOUT, OTHER,
@@ -339,6 +349,10 @@ def _unknown_job(error: UnknownJob) -> Problem:
     return Problem(NOT_FOUND, str(error))
 
 
+def _unknown_network(error: UnknownNetwork) -> Problem:
+    return Problem(NOT_FOUND, str(error))
+
+
 def _job_finished(error: JobFinished) -> Problem:
     return Problem(FINISHED, str(error), {"job_status": str(error.status)})
 
@@ -349,6 +363,18 @@ def _job_not_failed(error: JobNotFailed) -> Problem:
 
 def _unique_key_taken(error: UniqueKeyTaken) -> Problem:
     return Problem(UNIQUE_KEY_TAKEN, str(error), {"run_id": error.holder})
+
+
+def _bad_token(error: BadToken) -> Problem:
+    return Problem(NOT_FOUND, f"There is no such subscription: {error}.")
+
+
+def _unknown(error: Unknown) -> Problem:
+    return Problem(NOT_FOUND, str(error))
+
+
+def _illegal(error: Illegal) -> Problem:
+    return Problem(ILLEGAL, str(error), {"current": error.status})
 
 
 def _payload_broke(_error: web.RequestPayloadError) -> Problem:
@@ -378,9 +404,13 @@ _DOMAIN: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (KeyReused, _key_reused),
     (InvalidInput, _invalid_input),
     (UnknownJob, _unknown_job),
+    (UnknownNetwork, _unknown_network),
     (JobFinished, _job_finished),
     (JobNotFailed, _job_not_failed),
     (UniqueKeyTaken, _unique_key_taken),
+    (BadToken, _bad_token),
+    (Unknown, _unknown),
+    (Illegal, _illegal),
     (web.RequestPayloadError, _payload_broke),
     (web.HTTPException, _http),
 )

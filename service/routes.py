@@ -15,10 +15,11 @@ from control.health.report import CheckReport
 from control.metrics.registry import OPENMETRICS, TEXT, Metrics
 from service import health_bodies as b
 from service import problems as p
+from service import status_page_routes, status_routes, subscription_routes, uploading
 from service.auth import Access
 from service.bypass import MAX_TTL_S
 from service.changes import Changed, Waiting
-from service.handlers import app_status, control, docs, health, kinds, optimize
+from service.handlers import app_status, control, docs, health, ingest, kinds, optimize
 from service.handlers.jobs import (
     ArchiveQuery,
     EventsQuery,
@@ -30,6 +31,7 @@ from service.handlers.jobs import (
     schedules,
 )
 from service.health_pages import Page
+from service.results import GRAPHML, SVG
 from service.routing import JSON, Answer, Route, ok
 from service.schemas import (
     Event,
@@ -56,6 +58,11 @@ _ACCEPTED = MappingProxyType({
     200: Answer("The job that this Idempotency-Key made before, or the live one that has the same "
                 "unique key", {JSON: Receipt}),
 })  # fmt: skip
+_RESULTS = (
+    "As JSON, or its columns and values as CSV. A flow over a network also as GraphML, and as a "
+    "picture where the network has at most 300 nodes and 3,000 edges; `available` lists what there "
+    "is of a result."
+)
 _ALL_ACCEPTED = MappingProxyType({
     202: Answer("Accepted, every one; their receipts are in the order of the jobs",
                 {JSON: Receipts}),
@@ -80,6 +87,14 @@ _BATCH = (
 _ARCHIVE = (
     "The last one to end comes first. `since` and `until` are about the end; `q` are words of the "
     'error, the correlation id, the submitter or the worker, with `or`, `-not` and `"a phrase"`.'
+)
+_UPLOAD = (
+    'Nodes and edges, as NDJSON (`{"type": "node", "id", "supply"}`, `{"type": "edge", '
+    '"source", "target", "cost", "capacity", "lower"}`), as a CSV table of edges, as a DIMACS '
+    "file (`p min`), or as a form with CSV tables in the fields `nodes` and `edges`. An edge "
+    "without a capacity has no limit. Where no node is declared, or with `implied_nodes`, edges "
+    "make the nodes that they name. The network of that name is replaced once all is stored; the "
+    "job fails, and nothing changes, if a row cannot be used: its `progress.bad_rows` says which."
 )
 _SUBMIT = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED)
 _READ = (p.NOT_FOUND,)
@@ -121,11 +136,15 @@ def table(probes: Probes, metrics: Metrics, app_status_base: str) -> tuple[Route
     """The routes, in the order in which the documentation shows them."""
     return (
         *_optimize(),
+        *_networks(),
         *_kinds(),
         *_control(),
         *_app_status(app_status_base),
+        *status_page_routes.table(),
+        *status_routes.table(),
         *_health(probes),
         *_metrics(metrics),
+        *subscription_routes.table(),
         *_documentation(),
     )
 
@@ -138,6 +157,19 @@ def _optimize() -> tuple[Route, ...]:
             _ACCEPTED, _SUBMISSION, optimize.ModelQuery, _IDEMPOTENT, _MODEL, _SUBMIT,
         ),
         *_jobs(family, tag, "an optimisation", "optimisations", Solution),
+    )  # fmt: skip
+
+
+def _networks() -> tuple[Route, ...]:
+    tag, jobs = "Networks", Access.JOBS
+    return (
+        Route("POST", "/ingest", ingest.submit, jobs, tag, "Store a network",
+              _ACCEPTED, _UPLOAD, ingest.IngestQuery, _IDEMPOTENT,
+              dict.fromkeys(uploading.MEDIA, Text), _SUBMIT),
+        Route("GET", "/networks", ingest.networks, jobs, tag, "List the networks by name",
+              ok(ingest.NetworkList), query=ingest.NetworksQuery, refusals=(p.INVALID,)),
+        Route("GET", "/networks/{name}", ingest.network, jobs, tag, "One network",
+              ok(ingest.NetworkView), refusals=(p.NOT_FOUND,)),
     )  # fmt: skip
 
 
@@ -164,7 +196,9 @@ def _jobs(
     family: JobHandlers, tag: str, what: str, all_of_them: str, result: type
 ) -> tuple[Route, ...]:
     root, job, jobs = family.path, family.path + "/{run_id}", Access.JOBS
-    results = {200: Answer("What it returned", {JSON: result, "text/csv": Text})}
+    results = {
+        200: Answer("What it returned", {JSON: result, "text/csv": Text, GRAPHML: Text, SVG: Text})
+    }
     return (
         Route("GET", root, family.list, jobs, tag, f"List {all_of_them}, newest first",
               ok(JobList), query=family.query, refusals=(p.INVALID,)),
@@ -173,7 +207,7 @@ def _jobs(
         Route("GET", job + "/status", family.record, jobs, tag, f"The status of {what}",
               ok(JobView), "The same as the record.", refusals=_READ),
         Route("GET", job + "/result", family.result, jobs, tag, f"The result of {what}",
-              results, "As JSON, or its columns and values as CSV.", refusals=_RESULT),
+              results, _RESULTS, refusals=_RESULT),
         Route("GET", job + "/events", family.events, jobs, tag, f"Follow {what}",
               _STREAM, query=EventsQuery, headers=_RESUME, refusals=_EVENTS),
         Route("DELETE", job, family.cancel, jobs, tag, f"Cancel {what}",

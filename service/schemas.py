@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from control.health.report import CheckReport
+from service.flows import ArcData, UsedNetwork
 
 Text = str
 """A body that is no JSON."""
@@ -37,7 +38,9 @@ class KindForm:
 
 
 class Solution(msgspec.Struct):
-    """What solving a model returned."""
+    """What solving a model returned. From ``network`` on it is there only for a network: ``why``
+    names whom to blame where there is no best flow; ``nodes`` are supplies, ``arcs`` figures of the
+    columns in their order, ``places`` where nodes are drawn."""
 
     run_id: str
     outcome: Literal["optimal", "infeasible", "unbounded", "time_limit", "interrupted"]
@@ -47,6 +50,13 @@ class Solution(msgspec.Struct):
     bound: float | None = None
     gap: float | None = None
     solution: dict[str, float] | None = None
+    network: UsedNetwork | UnsetType = UNSET
+    why: dict[str, Any] | UnsetType = UNSET
+    written_back: bool | UnsetType = UNSET
+    not_written: str | UnsetType = UNSET
+    nodes: dict[str, float] | UnsetType = UNSET
+    arcs: ArcData | UnsetType = UNSET
+    places: dict[str, tuple[float, float]] | UnsetType = UNSET
 
 
 class JobResult(msgspec.Struct):

@@ -98,6 +98,12 @@ def with_terms(kind: Kind) -> type[Terms]:
     return cast(type[Terms], made)
 
 
+def numeric_priority(terms: Terms) -> None:
+    """In a query every value is text; a priority that is a number is meant as one."""
+    if isinstance(terms.priority, str) and terms.priority.isdecimal():
+        terms.priority = int(terms.priority[:2])
+
+
 def payload_of(kind: Kind, submission: Terms) -> object:
     """The part of a submission that the kind's function gets."""
     names = [field.name for field in msgspec.structs.fields(kind.payload)]
@@ -114,13 +120,22 @@ def asked(caller: Caller, kind: Kind, payload: bytes, terms: Terms) -> Asked:
     return Asked(payload, terms, _spec(caller, kind, terms))
 
 
-async def submit(request: web.Request, family: JobHandlers, one: Asked) -> web.Response:
+async def submit(
+    request: web.Request,
+    family: JobHandlers,
+    one: Asked,
+    *,
+    run_id: str | None = None,
+) -> web.Response:
     """Accept the job: 202, or 200 with the first job where the Idempotency-Key had made one or the
-    unique key has one that has not ended."""
+    unique key has one that has not ended.
+
+    ``run_id`` is what it is to be called, where something has that name already.
+    """
     jobs, key = request.app[JOBS], inputs.idempotency_key(request)
     await request.app[CALLBACKS].require([one.spec.callback_url])
     digest = await off_loop(len(one.payload), lambda: _digest([one])) if key else ""
-    new = _new_job(one, key, digest)
+    new = _new_job(one, key, digest, run_id)
     async with deadline.redis(sending=len(one.payload)):
         accepted = await jobs.create_job(new)
     receipt = _receipt(family, accepted)
@@ -188,9 +203,13 @@ def _receipt(family: JobHandlers, accepted: Accepted) -> Receipt:
     )
 
 
-def _new_job(one: Asked, key: str | None, digest: str) -> NewJob:
+def _new_job(one: Asked, key: str | None, digest: str, run_id: str | None = None) -> NewJob:
     return NewJob(
-        run_id=ids.new_id(), spec=one.spec, payload=one.payload, idempotency_key=key, digest=digest
+        run_id=run_id or ids.new_id(),
+        spec=one.spec,
+        payload=one.payload,
+        idempotency_key=key,
+        digest=digest,
     )
 
 

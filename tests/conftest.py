@@ -18,9 +18,11 @@ from redis.asyncio import Redis
 from control import keys, migrations
 from control.config import Config, GraphSection, PostgresSection, load
 from control.stores.postgres import Database
+from deploy.embedded import stores as embedded
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
 from deploy.embedded.stores import Stores
+from tests.neo4j.server import JARS, Neo4jServer
 from tests.stack import SO_S, SPARING
 
 LONG = (
@@ -35,6 +37,8 @@ LONG = (
 
 def pytest_configure() -> None:
     os.environ.update(SPARING)
+    if JARS:
+        embedded.GraphServer = Neo4jServer  # type: ignore[assignment, misc]
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As a shell does for what runs in its background; processes would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -43,6 +47,9 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+    for item in items:
+        if "graph" in getattr(item, "fixturenames", ()):
+            item.add_marker("graph")
 
 
 class LiveStores:

@@ -26,6 +26,13 @@ VARIABLES = {
     "check": "redis",
     "file": "start.js",
     "name": "not-found",
+    "subscription_token": "",
+    "subscriber_id": "",
+    "incident": "01M8F000000000000000000000",
+    "window": "01M8F000000000000000000000",
+    "month": "2026-11",
+    "component": "api",
+    "series": "01M8F000000000000000000000",
 }
 """Of paths; a submission sets ``run_id``."""
 
@@ -53,7 +60,8 @@ def item(route: Route) -> dict[str, Any]:
         f"    pm.expect(pm.response.code).to.be.oneOf({expected});",
         "});",
     ]
-    body = BODIES.get(route.path.replace("{kind}", "optimize"), {}).get(JSON)
+    bodies = BODIES if route.body else {}
+    body = bodies.get(route.path.replace("{kind}", "optimize"), {}).get(JSON)
     if body is not None and p.KEY_REUSED in route.refusals and "batch" not in route.path:
         script += [
             "if (pm.response.code < 300) {",
@@ -64,10 +72,9 @@ def item(route: Route) -> dict[str, Any]:
     if route.access is Access.PUBLIC:
         request["auth"] = {"type": "noauth"}
     if body is not None:
-        request["header"] = [
-            {"key": "Idempotency-Key", "value": "{{$guid}}"},
-            {"key": "Content-Type", "value": "application/json"},
-        ]
+        request["header"] = [{"key": "Content-Type", "value": "application/json"}]
+        if "Idempotency-Key" in route.headers:
+            request["header"].insert(0, {"key": "Idempotency-Key", "value": "{{$guid}}"})
         request["body"] = {"mode": "raw", "raw": json.dumps(body, indent=2)}
     raw = "/".join(("{{baseUrl}}", *parts))
     request["url"] = {"raw": raw, "host": ["{{baseUrl}}"], "path": parts}

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from control import ids
-from control.config import Config
+from control.config import Config, load
 from control.flags import commands, outcome
 from control.flags.document import MAINTENANCE
 from control.flags.plane import ControlPlane
@@ -121,3 +121,10 @@ MODEL = examples.MPS.encode()
 """Its optimum is 9: three of x and one of y."""
 
 MPS = {"Content-Type": "application/x-mps"}
+
+NOWHERE: Config = load(("test", {
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+    "DATABASE_URL": "postgresql://127.0.0.1:1/none",
+    "NEO4J_URI": "bolt://127.0.0.1:1",
+}))  # fmt: skip
+"""No store is there."""

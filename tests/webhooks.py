@@ -26,6 +26,7 @@ class Receiver:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.secret = SECRET
         self.got: list[tuple[str, Any]] = []
         """The id and the body of each message, whatever it was answered."""
         self.answers: list[web.StreamResponse] = []
@@ -37,7 +38,7 @@ class Receiver:
     async def take(self, request: web.Request) -> web.StreamResponse:
         """One message."""
         assert request.headers["Content-Type"] == "application/json"
-        message = Webhook(SECRET).verify(await request.read(), dict(request.headers))
+        message = Webhook(self.secret).verify(await request.read(), dict(request.headers))
         async with self._grown:
             self.got.append((request.headers["webhook-id"], message))
             self._grown.notify_all()

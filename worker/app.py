@@ -1,21 +1,23 @@
 """How a worker is put together: what exists, what it is made from, and in which order."""
 
+import dataclasses
 import gc
 import socket
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from typing import Any
 
 from aiohttp import web
 from redis.asyncio import Redis
 
-from control import ids, keys, logs, tracing
+from control import ids, keys, logs, preflight, tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.errors import StoreUnavailable
 from control.flags.plane import open_plane
 from control.flags.presence import Presence
 from control.flags.replica import Replica
-from control.health import dependencies, liveness
+from control.health import dependencies, external, liveness
 from control.health import instance as instance_checks
 from control.health.engine import Engine
 from control.health.networks import ProbeNetworks
@@ -25,9 +27,14 @@ from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
+from control.networks.uploads import Uploads
+from control.status.page import open_page
 from control.stores import redis
+from control.stores.graph import Graph
 from control.stores.postgres import Database
 from control.subscriber import Listener, Subscriber
+from control.subscribers.bell import Bell
+from control.subscribers.telling import tell_subscribers
 from control.webhooks.destinations import Destinations
 from control.webhooks.sender import Sender
 from control.webhooks.signature import Signer
@@ -35,13 +42,18 @@ from worker import resources
 from worker.alarm import Alarm
 from worker.archivist import Archivist
 from worker.consumer import BELL_WAIT_S, Consumer
+from worker.cpu.frames import GraphAccess
 from worker.drain import Drain
 from worker.executor import Executor
+from worker.ingest.intake import Intake
+from worker.ingest.lamp import Lamp
 from worker.jobs import kinds
 from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
-from worker.metrics import Work
+from worker.metrics import Told, Work
+from worker.notify import wiring
+from worker.notify.courier import Courier
 from worker.periodic import PeriodicRuns
 from worker.rescuer import Rescuer
 from worker.scheduler import Scheduler
@@ -49,6 +61,9 @@ from worker.trimmer import Trimmer
 
 _DATABASE_S = 1.4
 """A connection and a query together stay below the three seconds after which state is stale."""
+
+_GRAPH_RETRY_S = 1.0
+"""An ingest that waits for the graph retries by itself, and says so."""
 
 
 async def run(config: Config, listening: socket.socket, *, instance: str | None = None) -> None:
@@ -67,6 +82,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                 *await life.enter(dependencies.checks(config)),
                 *instance_checks.of_process(watchdog),
                 instance_checks.of_control_plane(replica),
+                *await life.enter(external.checks(config, worker, clock=clock)),
             ),
             clock=clock,
         )
@@ -87,10 +103,30 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
 
         commands = await _open(life, redis.client(config.redis.url))
         jobs = JobStateManager.of(commands, config.jobs)
-        own = {Sender: await _sender(life, config, clock)}
+        subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
+        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
+        database = await life.enter(
+            Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
+        )
+        plane = await open_plane(
+            life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
+            database=database, clock=clock, replica=replica,
+        )  # fmt: skip
+        probes.control_stale = lambda: replica.stale
+        open_page(
+            life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock,
+            announces=(tell_subscribers,), announced=Bell(commands).ring,
+        )  # fmt: skip
+        own = await _own(life, config, database, clock) | {
+            Intake: Intake(
+                graph=await life.enter(Graph(config.graph, retry_s=_GRAPH_RETRY_S)),
+                uploads=Uploads(database), lamp=Lamp(database, plane, jobs), jobs=jobs, clock=clock,
+            )
+        }  # fmt: skip
         known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
         executor = Executor(
             jobs, known, modules=config.jobs.modules, memory=config.worker.memory,
+            graph=GraphAccess(**dataclasses.asdict(config.graph)),
             tracing=await life.enter(
                 tracing.opened(config.log.otlp_url, process="worker", instance=worker)
             ),
@@ -100,23 +136,14 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,
             due=due, lost=lost,
         )  # fmt: skip
-        subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
-        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
         scheduler = Scheduler(jobs, due)
-        database = await life.enter(
-            Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
-        )
-        plane = await open_plane(
-            life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
-            database=database, clock=clock, replica=replica,
-        )  # fmt: skip
-        probes.control_stale = lambda: replica.stale
         drain = Drain(
             executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
         )  # fmt: skip
         for collector in (
-            Work(executor, drain), Flags(replica, clock), Pool(lambda: database.occupancy)
+            Work(executor, drain), Told(own[Courier]), Flags(replica, clock),
+            Pool(lambda: database.occupancy),
         ):  # fmt: skip
             metrics.add(collector)
         drain.on_progress(_reporter(drain, executor, plane.presence))
@@ -130,6 +157,21 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
+            ("ingestion flag", own[Intake].lamp.run()),
+            ("caretaker", wiring.caretaker(config, database, clock).run()),
+            (
+                "relay",
+                (
+                    await wiring.relay(
+                        config,
+                        database,
+                        own[Courier],
+                        jobs=jobs,
+                        subscriber=subscriber,
+                        clock=clock,
+                    )
+                ).run(),
+            ),
             (
                 "periodic runs",
                 PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),
@@ -140,6 +182,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                     worker, jobs.ended, Archive(database), days=config.archive.days, clock=clock
                 ).run(),
             ),
+            *preflight.checks(config),
         ):
             life.supervise(name, work)
         for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):
@@ -172,11 +215,12 @@ async def _open(life: Lifespan, client: Redis) -> Redis:
     return await life.enter(aclosing(client))
 
 
-async def _sender(life: Lifespan, config: Config, clock: Clock) -> Sender:
-    """What posts callbacks."""
+async def _own(life: Lifespan, config: Config, database: Database, clock: Clock) -> dict[Any, Any]:
+    """What the built-in kinds use: what posts callbacks, what tells subscribers."""
     destinations = await life.enter(aclosing(Destinations(config.callbacks.networks)))
     signer = Signer(config.callbacks.secrets)
-    return await life.enter(aclosing(Sender(signer, destinations, clock)))
+    sender = await life.enter(aclosing(Sender(signer, destinations, clock)))
+    return {Sender: sender, Courier: await wiring.courier(life, config, database, sender, clock)}
 
 
 def _pages(probes: Probes, metrics: Metrics) -> web.Application:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from worker.context import JobContext
 
 KIND = "callback"
-_GONE = 410
-_LONGEST_WAIT_S = 86_400.0
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -65,11 +63,10 @@ class Undeliverable(DrawbridgeError):
 async def callback(context: JobContext, payload: Ending) -> dict[str, Any]:
     """Post the record once. Raises :class:`NotDelivered` and :class:`Undeliverable`."""
     # Not at the top: it would slow down the start of every CPU-bound job's process.
-    from control.webhooks.sender import SCHEDULE_S, NotAnswered, Sender  # noqa: PLC0415
+    from control.webhooks.sender import GONE, NotAnswered, Sender, wait_s  # noqa: PLC0415
 
     record = payload.record()
     event = Event(f"job.{record.status}", record.finished_at, record)
-    later_s = SCHEDULE_S[min(context.attempt, len(SCHEDULE_S)) - 1]
     try:
         answer = await context.resource(Sender).post(
             payload.url, context.run_id, msgspec.json.encode(event)
@@ -77,10 +74,10 @@ async def callback(context: JobContext, payload: Ending) -> dict[str, Any]:
     except NotAnswered as error:
         if error.final:
             raise Undeliverable(str(error)) from None
-        raise NotDelivered(str(error), later_s) from None
-    if answer.status == _GONE:
+        raise NotDelivered(str(error), wait_s(context.attempt)) from None
+    if answer.status == GONE:
         raise Undeliverable("answered 410: gone")
-    if not 200 <= answer.status < 300:
-        wait_s = min(max(later_s, answer.retry_after_s), _LONGEST_WAIT_S)
-        raise NotDelivered(f"answered {answer.status}", wait_s)
+    if not answer.taken:
+        later_s = wait_s(context.attempt, answer.retry_after_s)
+        raise NotDelivered(f"answered {answer.status}", later_s)
     return {"status": answer.status}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from control import logs
 from worker.backoff import retry_delay_s
 from worker.children import Children
+from worker.cpu.frames import GraphAccess
 from worker.cpu.process import Ended
 from worker.jobs.job import Claim, JobError, JobState, Outcome
 from worker.jobs.kinds import Kind, Kinds
@@ -91,12 +92,14 @@ class Executor:
         *,
         modules: Sequence[str],
         memory: int,
+        graph: GraphAccess | None = None,
         tracing: "Tracing | None" = None,
     ) -> None:
         self._jobs = jobs
         self._kinds = kinds
         self._modules = modules
         self._memory = memory
+        self._graph = graph
         self._tracing = tracing
         self._outbox = Outbox(jobs, self._sent)
         self._executing: Counter[str] = Counter()
@@ -141,6 +144,7 @@ class Executor:
                     reporter,
                     self._log,
                     submit=submit,
+                    graph=self._graph if kind.graph else None,
                     span=running.span,
                 )
             else:

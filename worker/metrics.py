@@ -1,4 +1,4 @@
-"""Metrics of a worker: what it runs, how its jobs ended, and where its drain stands."""
+"""Metrics of a worker: what it runs, how its jobs ended, where its drain stands, whom it told."""
 
 from collections import Counter
 
@@ -7,6 +7,7 @@ from prometheus_client.registry import Collector
 from control.metrics.tally import Families, Histogram, counter, gauge, value
 from worker.drain import Drain, Phase
 from worker.executor import Executor
+from worker.notify.courier import Courier
 
 _DURATION_S = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 
@@ -42,4 +43,17 @@ class Work(Collector):
         yield gauge(
             "drawbridge_drain_phase", "1 for the phase that the worker is in.", ("phase",),
             {(phase.value,): float(self._drain.phase is phase) for phase in Phase},
+        )  # fmt: skip
+
+
+class Told(Collector):
+    """What subscribers of the status page were told from here."""
+
+    def __init__(self, courier: Courier) -> None:
+        self._courier = courier
+
+    def collect(self) -> Families:
+        yield counter(
+            "drawbridge_notices", "Attempts to tell a subscriber that ended here.",
+            ("channel", "outcome"), self._courier.outcomes,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from control import cancelling
 from control.errors import InvalidInput
 from control.logs import Logger
 from worker.context import PASSING, JobContext, Submit
+from worker.cpu.frames import GraphAccess
 from worker.cpu.process import CpuProcess, Ended
 from worker.jobs.job import Claim, JobError
 from worker.jobs.kinds import Kind
@@ -61,6 +62,7 @@ class ProcessRun:
         log: Logger,
         *,
         submit: Submit,
+        graph: GraphAccess | None = None,
         span: "Span | None" = None,
     ) -> None:
         self._claim = claim
@@ -69,6 +71,7 @@ class ProcessRun:
             claim.spec.kind,
             modules,
             memory=memory,
+            graph=graph,
             on_progress=reporter.on_progress,
             on_checkpoint=reporter.on_checkpoint,
             on_submit=submit,

@@ -24,7 +24,7 @@ from structlog.typing import EventDict, WrappedLogger
 from control.ids import new_id
 from worker.context import Terms
 from worker.cpu.context import Context
-from worker.cpu.frames import FrameType, LogLine, Submission, Submitted
+from worker.cpu.frames import FrameType, GraphAccess, LogLine, Submission, Submitted
 from worker.cpu.process import CpuProcess, Ended
 from worker.jobs.job import Claim, JobError, JobState, Spec
 from worker.jobs.kinds import Kind, kind_of
@@ -69,6 +69,7 @@ async def run_kind(
     attempt: int = 1,
     restored: Any = None,
     resources: Mapping[Any, Any] = _NOTHING,
+    graph: GraphAccess | None = None,
     stop: Reason | None = None,
     stop_when: Callable[[KindRun], object] | None = None,
     kill_after_s: float = 10.0,
@@ -77,7 +78,8 @@ async def run_kind(
     """Run the kind that ``function`` was declared as on ``payload``, and say how it went.
 
     ``restored`` is the checkpoint that it finds. ``resources`` stand in for what a worker would
-    have opened, by declaration: ``{database: pool}``. ``stop`` asks it to stop as a worker does:
+    have opened, by declaration: ``{database: pool}``; ``graph`` is where a kind with ``graph=True``
+    finds Neo4j. ``stop`` asks it to stop as a worker does:
     when ``stop_when`` holds, looked at after each progress and checkpoint, else at its first await
     (a CPU-bound one: at once); ``kill_after_s`` later it is ended the hard way.
 
@@ -100,9 +102,9 @@ async def run_kind(
     if not kind.cpu:
         ended = await _on_the_loop(kind, claim, recorder)
     elif process:
-        ended = await _in_a_process(kind, function.__module__, claim, recorder)
+        ended = await _in_a_process(kind, function.__module__, claim, recorder, graph)
     else:
-        ended = await _in_a_thread(kind, claim, recorder)
+        ended = await _in_a_thread(kind, claim, recorder, graph)
     return recorder.judged(ended, kind, attempt)
 
 
@@ -113,9 +115,11 @@ async def _on_the_loop(kind: Kind, claim: Claim, recorder: "_Recorder") -> Ended
     return await recorder.end(run.task)
 
 
-async def _in_a_process(kind: Kind, module: str, claim: Claim, recorder: "_Recorder") -> Ended:
+async def _in_a_process(
+    kind: Kind, module: str, claim: Claim, recorder: "_Recorder", graph: GraphAccess | None
+) -> Ended:
     child = CpuProcess(
-        kind.name, [module], memory=_MEMORY, log=recorder.log,
+        kind.name, [module], memory=_MEMORY, graph=graph, log=recorder.log,
         on_progress=recorder.on_progress, on_checkpoint=recorder.on_checkpoint,
         on_submit=recorder.submit,
     )  # fmt: skip
@@ -132,11 +136,13 @@ async def _in_a_process(kind: Kind, module: str, claim: Claim, recorder: "_Recor
     return await recorder.end(task)
 
 
-async def _in_a_thread(kind: Kind, claim: Claim, recorder: "_Recorder") -> Ended:
+async def _in_a_thread(
+    kind: Kind, claim: Claim, recorder: "_Recorder", graph: GraphAccess | None
+) -> Ended:
     context = _ThreadContext(
         recorder.on_frame, run_id=claim.run_id, attempt=claim.attempt,
         correlation_id=claim.spec.correlation_id, restored=claim.checkpoint,
-        submitted=lambda: Submitted(new_id()),
+        submitted=lambda: Submitted(new_id()), graph=graph,
     )  # fmt: skip
 
     def work() -> Ended:

@@ -23,6 +23,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "control.cli.optimize:optimize",
             "Submit a model and follow it to its optimum.",
         ),
+        "ingest": ("control.cli.ingest:ingest", "Upload a network of nodes and edges."),
+        "networks": ("control.cli.networks:networks", "List and show the networks."),
         "jobs": ("control.cli.jobs:jobs", "Submit, list, show and cancel jobs."),
         "maintenance": (
             "control.cli.maintenance:maintenance",
@@ -32,9 +34,18 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "replicas": ("control.cli.replicas:replicas", "Show every live instance."),
         "events": ("control.cli.events:events", "Show what happens to flags and instances."),
         "audit": ("control.cli.audit:audit", "Show who changed what, and check the record."),
+        "components": ("control.cli.components:components", "Show how every component is."),
+        "incident": ("control.cli.incidents:incident", "Tell of incidents on the status page."),
+        "window": (
+            "control.cli.windows:window",
+            "Plan maintenance that raises the bridge by itself.",
+        ),
         "keys": ("control.cli.api_keys:keys", "Create, list and revoke API keys."),
         "config": ("control.cli.settings:config", "Print every setting and where it came from."),
-        "migrate": ("control.cli.migrate:migrate", "Bring the PostgreSQL schema up to date."),
+        "migrate": (
+            "control.cli.migrate:migrate",
+            "Bring the schemas of PostgreSQL and the graph up to date.",
+        ),
         "doctor": ("control.cli.doctor:doctor", "Check every dependency and say what to do."),
     }
 )

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from control.cli.network_files import NetworkFile
 from control.config import Config
 from control.errors import DrawbridgeError
 
@@ -107,6 +108,37 @@ class Api:
             "POST", "/optimize", params=terms, data=data, headers=headers, expect100=large
         )
 
+    async def ingest(
+        self,
+        files: Sequence[NetworkFile],
+        query: Mapping[str, str],
+        *,
+        key: str | None = None,
+        sent: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Send the files of a network; the receipt. ``sent`` is told how much of them is read."""
+        form = aiohttp.FormData()
+        total = 0
+
+        def count(size: int) -> None:
+            nonlocal total
+            total += size
+            sent(total)
+
+        for file in files:
+            form.add_field(
+                file.role, file.compressed(count), filename=file.sent_name,
+                content_type="application/gzip",
+            )  # fmt: skip
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        return await self.ask(
+            "POST", "/ingest", params=query, data=form, headers=headers, expect100=True
+        )
+
+    async def submit_network(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Have the flow over a stored network computed; the receipt."""
+        return await self.ask("POST", "/optimize", json=document)
+
     async def submit_job(
         self, kind: str, document: Mapping[str, Any], *, key: str | None = None
     ) -> dict[str, Any]:
@@ -157,9 +189,11 @@ class Api:
         """What a job returned."""
         return await self.ask("GET", f"/jobs/{run_id}/result", patience_s=patience_s)
 
-    async def save_csv(self, run_id: str, to: Path, *, patience_s: float = 0) -> None:
-        """Write a solution's columns and values to a file."""
-        accept = {"Accept": "text/csv"}
+    async def save_result(
+        self, run_id: str, to: Path, media: str, *, patience_s: float = 0
+    ) -> None:
+        """Write what a job returned to a file, as the media type says."""
+        accept = {"Accept": media}
         path = f"/jobs/{run_id}/result"
         text = await self._asked("GET", path, headers=accept, patience_s=patience_s)
         await asyncio.to_thread(to.write_bytes, text)

@@ -19,16 +19,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from control import cancelling, migrations, running
-from control.config import Config, GraphSection
+from control import cancelling, graph_migrations, migrations, running
+from control.config import Config, GraphSection, PostgresSection
 from control.errors import DrawbridgeError, StoreUnavailable
+from control.preflight import OLDEST_REDIS
 from control.stores import graph, postgres, redis
 
 ANSWER_S = 5.0
 """How long each dependency has to answer."""
 
 OLDEST_PYTHON = (3, 11)
-OLDEST_REDIS = (7, 0)
 LITTLE_DISK = 1 << 30
 NO_DISK = 100 << 20
 _WHEELS = {
@@ -79,7 +79,7 @@ async def examine(config: Config, environ: Mapping[str, str]) -> list[Finding]:
     folder = running.data_dir(environ)
     stores = await asyncio.gather(
         _within("redis", "REDIS_URL", _redis(config.redis.url)),
-        _within("database", "DATABASE_URL", _database(config.postgres.url)),
+        _within("database", "DATABASE_URL", _database(config.postgres)),
         _within("neo4j", "NEO4J_URI, NEO4J_USER and NEO4J_PASSWORD", _graph(config.graph)),
     )
     return [
@@ -173,6 +173,9 @@ async def _redis(url: str) -> list[Finding]:
     name, version = info.get("server_name", "redis"), str(info["redis_version"])
     policy = info.get("maxmemory_policy", "unknown")
     old = tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS
+    if info.get("cluster_enabled"):
+        advice = "use one Redis with replicas, behind Sentinel"
+        return [Finding("redis", Verdict.FAIL, "a Redis Cluster", advice)]
     findings = [
         Finding("redis", Verdict.FAIL, f"{name} {version}", "Redis 7.0 or newer is needed")
         if old
@@ -201,8 +204,13 @@ async def _redis(url: str) -> list[Finding]:
     return findings
 
 
-async def _database(url: str) -> list[Finding]:
-    async with postgres.connection(url, connect_s=ANSWER_S, query_s=ANSWER_S) as connection:
+async def _database(section: PostgresSection) -> list[Finding]:
+    if await postgres.pools_transactions(section.direct, answer_s=ANSWER_S):
+        advice = "give the address past the pooler as DRAWBRIDGE_DATABASE_DIRECT_URL"
+        return [Finding("database", Verdict.FAIL, "behind a pooler of transactions", advice)]
+    async with postgres.connection(
+        section.direct, connect_s=ANSWER_S, query_s=ANSWER_S
+    ) as connection:
         version = await connection.fetchval("SHOW server_version")
         reached = Finding("database", Verdict.OK, f"PostgreSQL {version}")
         try:
@@ -228,7 +236,15 @@ async def _graph(section: GraphSection) -> list[Finding]:
         return [Finding("neo4j", Verdict.FAIL, f"refuses a query ({word})", advice)]
     finally:
         await graph.close(driver)
-    return [Finding("neo4j", Verdict.OK, str(summary.server.agent))]
+    reached = Finding("neo4j", Verdict.OK, str(summary.server.agent))
+    async with graph.Graph(section, query_s=ANSWER_S) as opened:
+        try:
+            missing = await graph_migrations.pending(opened, graph_migrations.shipped())
+        except migrations.MigrationError as error:
+            advice = "install the release that this graph belongs to"
+            return [reached, Finding("graph schema", Verdict.FAIL, str(error), advice)]
+    found = f"lacks {', '.join(map(str, missing))}; the first ingest adds it" if missing else ""
+    return [reached, Finding("graph schema", Verdict.OK, found or "up to date")]
 
 
 def _show(findings: list[Finding]) -> None:

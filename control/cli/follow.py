@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -35,6 +36,16 @@ def exit_status(record: Mapping[str, Any]) -> int:
     return TIMED_OUT if error.get("class") == "JobTimeout" else FAILED
 
 
+def left(run_id: str) -> int:
+    """Say that a job which is followed no more goes on; the exit status for that."""
+    click.echo(
+        f"The job goes on. Follow it: drawbridge jobs show {run_id} --follow\n"
+        f"Cancel it: drawbridge jobs cancel {run_id}",
+        err=True,
+    )
+    return INTERRUPTED
+
+
 def ending(record: Mapping[str, Any], result: Mapping[str, Any] | None) -> str:
     """How it ended, in a line."""
     if result is None or record["status"] != "completed":
@@ -53,6 +64,12 @@ def ending(record: Mapping[str, Any], result: Mapping[str, Any] | None) -> str:
         value = result.get(name)
         if isinstance(value, int | float) and not (name == "bound" and not result.get("gap")):
             parts.append(f"{label} {value:{form}}{' s' if name == 'solve_s' else ''}")
+    if blame := result.get("why"):
+        parts.append(str(blame["message"]))
+    if result.get("written_back"):
+        parts.append("written back")
+    elif not_written := result.get("not_written"):
+        parts.append(f"not written back: {not_written}")
     return " · ".join(parts)
 
 
@@ -101,13 +118,22 @@ class Display(AbstractContextManager["Display"]):
         gap = told.get("gap")
         if isinstance(gap, int | float):  # else the bar only pulses
             self._bar.update(self._task, total=1.0, completed=1.0 - min(1.0, max(0.0, gap)))
+        elif rows := told.get("of_nodes", 0) + told.get("of_edges", 0):
+            done = told.get("nodes", 0) + told.get("edges", 0)
+            self._bar.update(self._task, total=float(rows), completed=float(min(done, rows)))
+
+    def share(self, phase: str, done: float, whole: float) -> None:
+        """How much of something is done, before there is a job."""
+        self._bar.update(self._task, description=phase, total=whole, completed=min(done, whole))
 
 
 def figures(progress: Mapping[str, Any]) -> str:
-    """Nodes or iterations, incumbent, bound and gap, as far as they are known."""
+    """What was done so far, incumbent, bound and gap, as far as they are known."""
     shown = []
     for name, form in (
+        ("rows", ",d"),
         ("nodes", ",d"),
+        ("edges", ",d"),
         ("iterations", ",d"),
         ("incumbent", ".8g"),
         ("bound", ".8g"),
@@ -118,4 +144,6 @@ def figures(progress: Mapping[str, Any]) -> str:
             continue
         number = int(value) if form == ",d" else value
         shown.append(f"{name} {number:{form}}")
+    if waiting := progress.get("waiting_for"):
+        shown.append(f"waiting for {waiting}")
     return "  ".join(shown)

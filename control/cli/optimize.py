@@ -1,7 +1,9 @@
-"""`drawbridge optimize`: submit a model, and follow it to its optimum."""
+"""`drawbridge optimize`: submit a model or name a network, and follow it to its optimum."""
 
 import json
 import os
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,14 @@ from control.cli import follow as following
 from control.cli.api_client import PATIENCE_S, Api, media_of
 from control.running import load_config
 
+Submit = Callable[[Api], Awaitable[dict[str, Any]]]
+_OUT = {".csv": "text/csv", ".graphml": "application/graphml+xml", ".svg": "image/svg+xml"}
+_OPTIONS = ("time_limit_s", "mip_rel_gap", "threads", "seed")
 
-def _model(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
+
+def _model(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
+    if value is None:
+        return None
     try:
         media_of(value)
     except ValueError as error:
@@ -25,16 +33,22 @@ def _model(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
 @click.command
 @click.argument(
     "model",
-    metavar="FILE",
+    metavar="[FILE]",
+    required=False,
     type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
     callback=_model,
 )
+@click.option(
+    "--network", metavar="NAME", help="Minimum-cost flow over this stored network instead."
+)
+@click.option("--write-back", is_flag=True, help="Write the flow onto the network's relationships.")
 @click.option("--follow", is_flag=True, help="Stay until it is solved, and show how it goes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON on stdout.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the solution to this CSV file; implies --follow.",
+    help="Write the solution to this CSV file; implies --follow. That of a network also as "
+    ".graphml or, as a picture of a small one, .svg.",
 )
 @click.option("--time-limit", type=float, metavar="S", help="Seconds of solving; the best is kept.")
 @click.option("--gap", type=float, help="Relative gap at which an integer solution is good enough.")
@@ -45,9 +59,18 @@ def _model(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
 @click.option("--callback-url", metavar="URL", help="Is told, signed, how the job ended.")
 @click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API, the running stack).")
 def optimize(
-    model: Path, follow: bool, as_json: bool, out: Path | None, api: str | None, **terms: Any
+    *,
+    model: Path | None,
+    network: str | None,
+    write_back: bool,
+    follow: bool,
+    as_json: bool,
+    out: Path | None,
+    api: str | None,
+    **terms: Any,
 ) -> None:
-    """Submit a model: FILE.mps or FILE.lp, either may be gzipped (.gz).
+    """Submit a model: FILE.mps or FILE.lp, either may be gzipped (.gz); or with --network have the
+    best flow over a stored network computed.
 
     Without --follow it prints the run id and where to look. With --follow and --json it prints the
     result; the solution is left out where --out takes it.
@@ -56,29 +79,47 @@ def optimize(
     """
     config = load_config(os.environ)
     client = Api.of(config, api)
-    asked = _query(terms)
+    send = _sending(model, network, _given(terms), write_back=write_back)
     if follow or out is not None:
-        status = _watch(client, model, asked, as_json=as_json, out=out)
+        status = _watch(client, send, as_json=as_json, out=out)
         raise SystemExit(status)
-    receipt = cancelling.run(_submit(client, model, asked))
+    receipt = cancelling.run(_submit(client, send))
     click.echo(json.dumps(receipt) if as_json else _told(client, receipt))
 
 
-async def _submit(client: Api, model: Path, terms: dict[str, str]) -> dict[str, Any]:
+def _sending(
+    model: Path | None, network: str | None, terms: dict[str, Any], *, write_back: bool
+) -> Submit:
+    """What submits the one of the two that is given. Raises :class:`click.UsageError`."""
+    if (model is None) == (network is None):
+        raise click.UsageError("give a FILE or --network, one of the two")
+    if model is not None:
+        if write_back:
+            raise click.UsageError("--write-back is for --network")
+        query = {name: str(value) for name, value in terms.items()}
+        return lambda client: client.submit(model, query)
+    document: dict[str, Any] = {"problem": {"format": "network", "network": network}}
+    document["options"] = {name: terms.pop(name) for name in _OPTIONS if name in terms}
+    if write_back:
+        document["write_back"] = True
+    if str(terms.get("priority", "")).isdecimal():
+        terms["priority"] = int(terms["priority"])
+    return partial(Api.submit_network, document={**document, **terms})
+
+
+async def _submit(client: Api, send: Submit) -> dict[str, Any]:
     async with client:
-        return await client.submit(model, terms)
+        return await send(client)
 
 
-def _watch(
-    client: Api, model: Path, terms: dict[str, str], *, as_json: bool, out: Path | None
-) -> int:
+def _watch(client: Api, send: Submit, *, as_json: bool, out: Path | None) -> int:
     """Submit, follow, print the end; the exit status. Ctrl-C leaves the job to itself."""
     console = Console(stderr=True)
     submitted: list[str] = []
 
     async def watch() -> int:
         async with client:
-            receipt = await client.submit(model, terms)
+            receipt = await send(client)
             submitted.append(receipt["run_id"])
             record = await following.to_the_end(client, receipt["run_id"], console)
             result = await _result(client, record, out)
@@ -91,13 +132,7 @@ def _watch(
     try:
         return cancelling.run(watch())
     except KeyboardInterrupt:
-        if submitted:
-            click.echo(
-                f"The job goes on. Follow it: drawbridge jobs show {submitted[0]} --follow\n"
-                f"Cancel it: drawbridge jobs cancel {submitted[0]}",
-                err=True,
-            )
-        return following.INTERRUPTED
+        return following.left(submitted[0]) if submitted else following.INTERRUPTED
 
 
 async def _result(client: Api, record: dict[str, Any], out: Path | None) -> dict[str, Any] | None:
@@ -107,7 +142,8 @@ async def _result(client: Api, record: dict[str, Any], out: Path | None) -> dict
     run_id = record["run_id"]
     result = await client.result(run_id, patience_s=PATIENCE_S)
     if out is not None:
-        await client.save_csv(run_id, out, patience_s=PATIENCE_S)
+        media = _OUT.get(out.suffix.lower(), "text/csv")
+        await client.save_result(run_id, out, media, patience_s=PATIENCE_S)
     return result
 
 
@@ -127,7 +163,7 @@ def _told(client: Api, receipt: dict[str, Any]) -> str:
     )
 
 
-def _query(terms: dict[str, Any]) -> dict[str, str]:
+def _given(terms: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, under the names that the API has for them."""
     names = {"time_limit": "time_limit_s", "gap": "mip_rel_gap", "timeout": "timeout_s"}
-    return {names.get(key, key): str(value) for key, value in terms.items() if value is not None}
+    return {names.get(key, key): value for key, value in terms.items() if value is not None}

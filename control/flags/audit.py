@@ -118,7 +118,7 @@ class Audit:
         """Compute the whole chain anew, row by row, in little memory."""
         seq, previous = 0, BEGINNING
         async with (
-            self._database.acquire() as connection,
+            self._database.session() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             end = await connection.fetchrow(self._queries["end"])

@@ -69,9 +69,8 @@ class Ledger:
 
     async def read(self) -> Document:
         """The flags as they are. A declared flag that has no row yet is inactive."""
-        async with self._database.acquire() as connection:
-            rows = await connection.fetch(self._queries["read"], self._declared, timeout=WAIT_S)
-        return self._document(rows)
+        query = self._queries["read"]
+        return self._document(await self._database.fetch(query, self._declared, timeout_s=WAIT_S))
 
     async def commit(self, command: Command, *, source: str) -> Outcome:
         """Carry out ``command``, or say why not; either way with its audit row.
@@ -213,7 +212,7 @@ class Ledger:
         After any error its connection is dropped, which undoes it at once.
         """
         committing = False
-        async with self._database.acquire() as connection:
+        async with self._database.acquire(begins=True) as connection:
             try:
                 await connection.execute(self._queries["lock"], timeout=WAIT_S)
                 yield connection

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
@@ -10,7 +11,7 @@ from redis.asyncio import Redis
 
 from control import keys
 from control.clock import Clock
-from control.config import Config
+from control.config import Config, JobsSection
 from control.errors import StoreUnavailable
 from control.flags import events
 from control.flags.acknowledgement import Acknowledgement, Acknowledgements, Progress, Want
@@ -31,7 +32,7 @@ from control.flags.publisher import Publisher
 from control.flags.replica import STALE_S, Replica
 from control.lifespan import Lifespan
 from control.stores.postgres import Database
-from control.stores.wire import Wire
+from control.stores.wire import ReplicatedWire, Wire
 from control.subscriber import Listener, Subscriber
 
 OTHERS_S = 4.0
@@ -129,7 +130,7 @@ class ControlPlane:
         silence = self.replica.on_change(changed)
         await self.subscriber.add(keys.REPLICAS_CHANNEL, listener)
         try:
-            async with contextlib.aclosing(coming()) as stream:
+            async with aclosing(coming()) as stream:
                 yield stream
         finally:
             silence()
@@ -158,14 +159,15 @@ async def open_plane(
     No store needs to be there. ``subscriber`` is run by the caller; ``replica`` is what will hold
     the flags, for whoever has to know it before.
     """
-    url = config.postgres.url
+    url = config.postgres.direct
     replica = replica or Replica(clock)
     ledger = Ledger(database, config.control.flags, clock)
     wire = Wire(redis)
     projection = Projection(redis, clock, wire=wire)
     answers = Answers(clock)
     link = Link(subscriber, projection, replica, answers, clock, read_truth=ledger.read)
-    presence = Presence(instance, kind, redis=wire, replica=replica, clock=clock)
+    lasting = await life.enter(aclosing(_lasting_wire(wire, redis, config.jobs)))
+    presence = Presence(instance, kind, redis=lasting, replica=replica, clock=clock)
     beacon = Beacon(
         url, ledger=ledger, projection=projection, replica=replica, link=link, clock=clock
     )
@@ -185,7 +187,7 @@ async def open_plane(
 
     link.on_proof(proved)
     presence.on_renewal(proved)
-    await life.enter(contextlib.aclosing(wire))
+    await life.enter(aclosing(wire))
     await life.enter(_open(link))
     await subscriber.add(keys.COMMANDS_CHANNEL, Listener(controller.heard), wait_s=0)
     await life.enter(_present(presence))
@@ -209,6 +211,14 @@ async def open_plane(
         subscriber=subscriber,
         clock=clock,
     )
+
+
+def _lasting_wire(wire: Wire, redis: Redis, section: JobsSection) -> Wire:
+    """For leases, which a failover must not undo: an instance that is left with a master of its
+    own, which no replica follows, is granted none."""
+    if not section.wait_replicas:
+        return wire
+    return ReplicatedWire(redis, replicas=section.wait_replicas, within_s=section.wait_timeout_s)
 
 
 @contextlib.asynccontextmanager

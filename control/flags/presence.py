@@ -35,6 +35,10 @@ LATER_S = (0.008, 0.016)
 """How long a change waits to be told. A change of the flags makes every instance report at once:
 those that share a machine have applied it by then, and Redis is not asked by all together."""
 
+GAP_MS = 2_500
+"""A live instance reports each :data:`RENEW_S`. Where by Redis's clock nobody has for this long,
+the clock may have been set forward, and who is missing on the roll may have its door open yet."""
+
 KEPT_MS = 60_000
 """How long the report of an instance that vanished is kept."""
 
@@ -153,6 +157,7 @@ class Presence:
                 KEPT_MS,
                 keys.REPLICAS_CHANNEL,
                 int(content != self._told),
+                GAP_MS,
             ],
         )
         self._told, self.renewed_at = content, asked_at
@@ -207,7 +212,9 @@ class Registry:
     async def _in_redis(self) -> Roll:
         if not self._linked():
             raise StoreUnavailable("redis", "connection failed")
-        age_ms, *reports = await self._roll([keys.LEASES, keys.REPORTS, keys.BEGAN], [])
+        age_ms, *reports = await self._roll(
+            [keys.LEASES, keys.REPORTS, keys.BEGAN], [int(LEASE_S * 1000), GAP_MS]
+        )
         return Roll(_decoded(reports), age_ms >= LEASE_S * 1000)
 
     async def _in_database(self) -> Roll:

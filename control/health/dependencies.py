@@ -15,7 +15,7 @@ import asyncpg
 from redis.exceptions import RedisError, ResponseError
 
 from control import keys, sql
-from control.config import Config, GraphSection
+from control.config import Config, GraphSection, PostgresSection
 from control.health.check import WARNING, Check, Down, Importance
 from control.health.report import Memory, Pool, milliseconds
 from control.ids import new_id
@@ -51,7 +51,7 @@ async def checks(
     """
     of_redis = RedisProbe(config.redis.url)
     of_graph = GraphProbe(config.graph)
-    of_database = DatabaseProbe(config.postgres.url, pool)
+    of_database = DatabaseProbe(config.postgres, pool)
     try:
         yield (
             Check(REDIS, of_redis.ask, frozenset({READY})),
@@ -139,8 +139,8 @@ class GraphProbe:
 class DatabaseProbe:
     """One query on a connection that is kept, and replaced when it fails."""
 
-    def __init__(self, url: str, pool: Occupancy | None = None) -> None:
-        self._url = url
+    def __init__(self, section: PostgresSection, pool: Occupancy | None = None) -> None:
+        self._section = section
         self._pool = pool
         self._query = sql.queries("health")["probe"]
         self._kept: asyncpg.Connection | None = None
@@ -150,10 +150,14 @@ class DatabaseProbe:
         connection, self._kept = self._kept, None  # a probe that hangs keeps its own to itself
         if connection is None or connection.is_closed():
             connection = await postgres.connect(
-                self._url, connect_s=_DRIVER_LIMIT_S, query_s=_DRIVER_LIMIT_S
+                self._section.url,
+                connect_s=_DRIVER_LIMIT_S,
+                query_s=_DRIVER_LIMIT_S,
+                pooled=self._section.pooled,
             )
         try:
-            row = await connection.fetchrow(self._query)
+            async with postgres.together(connection, self._section):
+                row = await connection.fetchrow(self._query)
         except BaseException:
             connection.terminate()
             raise

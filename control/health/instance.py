@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import tempfile
 from collections.abc import Mapping
 
 import psutil
@@ -18,6 +19,7 @@ from control.health.report import Memory
 from control.health.watchdog import Watchdog
 
 CONTROL_PLANE, EVENT_LOOP, RESOURCES = "control_plane", "event_loop", "resources"
+FILES = "files"
 OWN = "instance"
 """The tag of the checks of this process."""
 
@@ -32,11 +34,12 @@ _MANY = 1 << 30
 
 
 def of_process(watchdog: Watchdog) -> tuple[Check, ...]:
-    """The checks ``event_loop`` and ``resources``."""
+    """The checks ``event_loop``, ``resources`` and ``files``."""
     degrading, told_only = Importance.DEGRADING, Importance.INFORMATIONAL
     return (
         Check(EVENT_LOOP, watchdog.ask, _TAGS, degrading, interval_s=2.0),
         Check(RESOURCES, _Resources().ask, _TAGS, told_only, interval_s=5.0),
+        Check(FILES, _files, _TAGS, told_only, interval_s=10.0, retry_s=2.0),
     )
 
 
@@ -61,6 +64,30 @@ def of_control_plane(replica: Replica) -> Check:
         return told
 
     return Check(CONTROL_PLANE, ask, _TAGS, Importance.DEGRADING)
+
+
+class FileDiffers(Exception):
+    """A file that was written held something else when it was read."""
+
+
+async def _files() -> Mapping[str, object]:
+    """A file written and read back, where this process puts its files."""
+    return await asyncio.to_thread(_write_and_read)
+
+
+def _write_and_read() -> Mapping[str, object]:
+    nonce = os.urandom(64)
+    with tempfile.TemporaryFile() as file:
+        file.write(nonce)
+        file.flush()
+        file.seek(0)
+        if file.read() != nonce:
+            raise FileDiffers
+    percent = psutil.disk_usage(tempfile.gettempdir()).percent
+    told: dict[str, object] = {"percent": percent}
+    if percent >= SCARCE:
+        told[WARNING] = "DiskScarce"
+    return told
 
 
 class _Resources:

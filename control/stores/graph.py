@@ -6,9 +6,9 @@ Bolt may answer before the database does, so only a query proves anything.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from control.config import GraphSection
 from control.errors import ConfigError, StoreUnavailable
@@ -17,7 +17,14 @@ from control.stores import driver_tables
 
 # The driver loads these to take their values as parameters, which nobody here gives it.
 with without("numpy", "pandas", "pyarrow"):
-    from neo4j import AsyncDriver, AsyncGraphDatabase, AsyncSession, RoutingControl
+    from neo4j import (
+        AsyncDriver,
+        AsyncGraphDatabase,
+        AsyncManagedTransaction,
+        AsyncSession,
+        Record,
+        RoutingControl,
+    )
     from neo4j.exceptions import (
         AuthError,
         ConfigurationError,
@@ -31,13 +38,19 @@ with without("numpy", "pandas", "pyarrow"):
 
 driver_tables.compute()
 
+T = TypeVar("T")
+
 ACQUIRE_S = 3.0
 RETRY_S = 5.0
 QUERY_S = 30.0
 
 
 def driver(
-    section: GraphSection, *, acquire_s: float = ACQUIRE_S, pool_size: int = 10
+    section: GraphSection,
+    *,
+    acquire_s: float = ACQUIRE_S,
+    pool_size: int = 10,
+    retry_s: float = RETRY_S,
 ) -> AsyncDriver:
     """A driver that connects lazily. Raises :class:`ConfigError` for an address it cannot use."""
     try:
@@ -46,8 +59,9 @@ def driver(
             auth=(section.user, section.password) if section.user else None,
             connection_timeout=acquire_s,
             connection_acquisition_timeout=acquire_s,
-            max_transaction_retry_time=RETRY_S,
+            max_transaction_retry_time=retry_s,
             max_connection_pool_size=pool_size,
+            notifications_min_severity="OFF",
             telemetry_disabled=True,
             user_agent="drawbridge",
         )
@@ -59,16 +73,19 @@ class Graph:
     """The application's access to Neo4j. Opens without the server; the first use connects.
 
     Every method raises :class:`StoreUnavailable` where Neo4j cannot be used right now, after
-    ``query_s`` at the latest.
+    ``query_s`` at the latest; transient faults are retried for ``retry_s``.
     """
 
-    def __init__(self, section: GraphSection, *, query_s: float = QUERY_S) -> None:
+    def __init__(
+        self, section: GraphSection, *, query_s: float = QUERY_S, retry_s: float = RETRY_S
+    ) -> None:
         self._section = section
         self._query_s = query_s
+        self._retry_s = retry_s
         self._driver: AsyncDriver | None = None
 
     async def __aenter__(self) -> Self:
-        self._driver = driver(self._section)
+        self._driver = driver(self._section, retry_s=self._retry_s)
         return self
 
     async def __aexit__(
@@ -82,12 +99,24 @@ class Graph:
             await close(opened)
 
     async def read(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The records of a reading query, as mappings. Retried on transient faults for 5 s."""
+        """The records of a reading query, as mappings."""
         return await self._execute(query, RoutingControl.READ, parameters)
 
     async def write(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """The records of a writing query, in a transaction that may run more than once."""
         return await self._execute(query, RoutingControl.WRITE, parameters)
+
+    async def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """The records of a reading query as tuples, for pages of many rows."""
+        return [
+            tuple(record) for record in await self._records(query, RoutingControl.READ, parameters)
+        ]
+
+    async def transact(self, work: Callable[[AsyncManagedTransaction], Awaitable[T]]) -> T:
+        """What ``work`` returns, done in one transaction. It may be run more than once; what it
+        raises undoes the transaction."""
+        async with self.session() as session:
+            return await session.execute_write(work)
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -102,6 +131,11 @@ class Graph:
     async def _execute(
         self, query: str, routing: RoutingControl, parameters: dict[str, Any]
     ) -> list[dict[str, Any]]:
+        return [record.data() for record in await self._records(query, routing, parameters)]
+
+    async def _records(
+        self, query: str, routing: RoutingControl, parameters: dict[str, Any]
+    ) -> list[Record]:
         with guard():
             async with asyncio.timeout(self._query_s):
                 answer = await self._open().execute_query(
@@ -110,7 +144,7 @@ class Graph:
                     routing_=routing,
                     database_=self._section.database,
                 )
-        return [record.data() for record in answer.records]
+        return answer.records
 
     def _open(self) -> AsyncDriver:
         if self._driver is None:

@@ -2,13 +2,17 @@
 
 Every wait is bounded by asyncpg's own timeouts: around ``pool.acquire()`` an ``asyncio.timeout``
 can hang for good when the server is frozen.
+
+A pooler such as PgBouncer may hand each transaction to another server. Then a prepared statement
+has no name and no statement stands alone: parsing and running it are two messages, and only a
+transaction keeps them together.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 from asyncpg import exceptions as pg
@@ -22,6 +26,8 @@ Connection = asyncpg.Connection | PoolConnectionProxy
 
 CONNECT_S = 3.0
 QUERY_S = 10.0
+_LOOKS = 4
+_POOLED = "a pooler of transactions is in between (see DRAWBRIDGE_DATABASE_DIRECT_URL)"
 
 
 class Database:
@@ -47,7 +53,7 @@ class Database:
                 max_size=self._section.pool_size,
                 timeout=self._connect_s,
                 command_timeout=self._query_s,
-                server_settings={"application_name": "drawbridge"},
+                **_options(pooled=self._section.pooled),
             )
         return self
 
@@ -67,14 +73,21 @@ class Database:
             pool.terminate()
 
     @contextlib.asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Connection]:
-        """A connection of the pool for the block, for transactions and series of queries."""
+    async def acquire(self, *, begins: bool = False) -> AsyncIterator[Connection]:
+        """A connection of the pool for the block, for transactions and series of queries.
+
+        Where a pooler is in between, the block is one transaction, unless it ``begins`` its own.
+        """
         if self._pool is None:
             raise RuntimeError("the database is used outside its `async with`")
         with guard():
             loan = await self._pool.acquire(timeout=self._connect_s)
             try:
-                yield loan
+                if begins:
+                    yield loan
+                else:
+                    async with together(loan, self._section):
+                        yield loan
             except BaseException as error:
                 if outage(error) is not None:
                     # Else the release waits for an answer that will not come. A connection that
@@ -85,10 +98,20 @@ class Database:
             finally:
                 await self._pool.release(loan, timeout=self._connect_s)
 
-    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """All rows of one query."""
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """A connection of its own past any pooler, for what a transaction alone does not hold."""
+        async with connection(
+            self._section.direct, connect_s=self._connect_s, query_s=self._query_s
+        ) as opened:
+            yield opened
+
+    async def fetch(
+        self, query: str, *arguments: object, timeout_s: float | None = None
+    ) -> list[asyncpg.Record]:
+        """All rows of one query; within ``timeout_s``, if that is less than usual."""
         async with self.acquire() as connection:
-            return await connection.fetch(query, *arguments)
+            return await connection.fetch(query, *arguments, timeout=timeout_s)
 
     async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
         """The first row of one query, if it has any."""
@@ -128,15 +151,48 @@ async def connection(
                 opened.terminate()
 
 
-async def connect(url: str, *, connect_s: float, query_s: float | None) -> asyncpg.Connection:
+async def connect(
+    url: str, *, connect_s: float, query_s: float | None, pooled: bool = False
+) -> asyncpg.Connection:
     """Open a connection that the caller closes. Raises asyncpg's own errors."""
     with _readable():
         return await asyncpg.connect(
-            url,
-            timeout=connect_s,
-            command_timeout=query_s,
-            server_settings={"application_name": "drawbridge"},
+            url, timeout=connect_s, command_timeout=query_s, **_options(pooled=pooled)
         )
+
+
+@contextlib.asynccontextmanager
+async def together(connection: Connection, section: PostgresSection) -> AsyncIterator[None]:
+    """Keep what is asked in the block on one server, where a pooler would not."""
+    if not section.pooled:
+        yield
+        return
+    async with connection.transaction():
+        yield
+
+
+async def pools_transactions(url: str, *, answer_s: float) -> bool:
+    """Whether a pooler at ``url`` gives each transaction whichever server is free.
+
+    A pooler makes up the process id that it tells its client; and while one that pools sessions
+    keeps a server for each client, one that pools transactions gives the second the server that
+    the first has just used. Raises :class:`StoreUnavailable`.
+    """
+    with guard():
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def pid() -> tuple[int, int]:
+                opened = await connect(url, connect_s=answer_s, query_s=answer_s, pooled=True)
+                stack.callback(opened.terminate)
+                async with opened.transaction():
+                    return await opened.fetchval("SELECT pg_backend_pid()"), opened.get_server_pid()
+
+            first, said = await pid()
+            if first == said:
+                return False
+            # Another client may have taken that server in between; not each time.
+            seen = [first, *[(await pid())[0] for _ in range(_LOOKS)]]
+            return len(set(seen)) < len(seen)
 
 
 @contextlib.contextmanager
@@ -165,6 +221,8 @@ def outage(error: BaseException) -> str | None:  # noqa: PLR0911 - one answer fo
             return "the database does not exist"
         case pg.UndefinedTableError() | pg.InvalidSchemaNameError():
             return "its schema is not migrated (run `drawbridge migrate`)"
+        case pg.DuplicatePreparedStatementError() | pg.InvalidSQLStatementNameError():
+            return _POOLED
         case pg.CannotConnectNowError():
             return "starting or stopping"
         case pg.InsufficientResourcesError():
@@ -184,6 +242,14 @@ def outage(error: BaseException) -> str | None:  # noqa: PLR0911 - one answer fo
         case pg.InterfaceError() if "closed" in str(error) or "closing" in str(error):
             return "connection failed"
     return None
+
+
+def _options(*, pooled: bool) -> dict[str, Any]:
+    """asyncpg's, for every connection."""
+    options: dict[str, Any] = {"server_settings": {"application_name": "drawbridge"}}
+    if pooled:
+        options["statement_cache_size"] = 0
+    return options
 
 
 @contextlib.contextmanager

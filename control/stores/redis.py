@@ -6,6 +6,7 @@ restart of Redis every pooled connection is a dead one. Whatever may be retried 
 """
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -15,8 +16,11 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -32,6 +36,7 @@ from redis.exceptions import (
 from control.errors import ConfigError, StoreUnavailable
 
 DEFAULT_SENTINEL_PORT = 26379
+_CLUSTER = "a Redis Cluster"
 
 # The more special errors first: most of redis-py's are kinds of its ConnectionError.
 _OUTAGES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
@@ -41,6 +46,7 @@ _OUTAGES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
     ((RedisConnectionError, OSError), "connection failed"),
     ((ReadOnlyError, MasterDownError), "read-only replica"),
     (OutOfMemoryError, "out of memory"),
+    ((AskError, ClusterCrossSlotError, ClusterDownError), _CLUSTER),  # MOVED is a kind of ASK
 )
 _REFUSALS = {
     "OOM": "out of memory",
@@ -48,6 +54,7 @@ _REFUSALS = {
     "NOREPLICAS": "too few replicas",
     "LOADING": "loading its data",
     "READONLY": "read-only replica",
+    **dict.fromkeys(("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"), _CLUSTER),
 }
 
 
@@ -95,8 +102,18 @@ def needs_login(error: BaseException) -> bool:
     return "HELLO must be called with the client already authenticated" in str(error)
 
 
+def distrusts(error: BaseException) -> bool:
+    """Whether the server's certificate was not taken: redis-py calls that a failed connection."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
 def outage(error: BaseException) -> str | None:
     """Why Redis is unusable, in a few safe words; ``None`` if ``error`` means something else."""
+    if distrusts(error):
+        return "its certificate is not trusted"
     if needs_login(error):
         return "authentication failed"
     for kinds, reason in _OUTAGES:

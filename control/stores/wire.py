@@ -18,6 +18,7 @@ from control.stores.line import Argument, Line
 from control.stores.redis import outage
 
 _AGAIN_S = 0.05
+_NOT_MASTER = ("READONLY", "MASTERDOWN")
 
 
 class Wire:
@@ -133,6 +134,8 @@ class _Link(Line):
             return
         if isinstance(said, ResponseError):
             answer.set_exception(said)
+            if str(said).startswith(_NOT_MASTER):
+                self.abort()  # the next connection is to whoever is the master by then
         else:
             answer.set_result(said)
 

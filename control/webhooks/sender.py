@@ -18,12 +18,29 @@ DEADLINE_S = 15.0
 SCHEDULE_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """How long to wait after each attempt that failed, as Standard Webhooks advises; ten in all."""
 
+ATTEMPTS = len(SCHEDULE_S) + 1
+LONGEST_WAIT_S = 86_400.0
+GONE = 410
+"""The status that ends all further messages."""
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What the receiver said. ``retry_after_s``: not to be asked sooner."""
 
     status: int
     retry_after_s: float = 0.0
+
+    @property
+    def taken(self) -> bool:
+        """Whether the receiver has it now."""
+        return 200 <= self.status < 300
+
+
+def wait_s(attempt: int, asked_s: float = 0.0) -> float:
+    """How long to wait after the ``attempt``-th that failed (from 1): as the schedule says, or as
+    long as the receiver asks for; a day at most."""
+    scheduled = SCHEDULE_S[min(attempt, len(SCHEDULE_S)) - 1]
+    return min(max(scheduled, asked_s), LONGEST_WAIT_S)
 
 
 class NotAnswered(Exception):
@@ -61,15 +78,18 @@ class Sender:
         """Close what is open."""
         await self._session.close()
 
-    async def post(self, url: str, message_id: str, body: bytes) -> Answer:
+    async def post(
+        self, url: str, message_id: str, body: bytes, signer: Signer | None = None
+    ) -> Answer:
         """Post ``body``, JSON, under an id that stays the same however often it is posted.
 
-        Raises :class:`NotAnswered`.
+        ``signer`` signs where the receiver has a secret of its own. Raises :class:`NotAnswered`.
         """
-        if not self._signer.ready:
+        signer = signer or self._signer
+        if not signer.ready:
             raise NotAnswered("this worker has no DRAWBRIDGE_CALLBACK_SECRET to sign with")
         now = self._clock.now()
-        signed = self._signer.headers(message_id, now, body)
+        signed = signer.headers(message_id, now, body)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 response = await self._session.post(
@@ -83,7 +103,7 @@ class Sender:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _not_answered(error) from None
         response.close()
-        return Answer(response.status, _wait_s(response.headers.get("Retry-After", ""), now))
+        return Answer(response.status, retry_after_s(response.headers.get("Retry-After", ""), now))
 
 
 def _not_answered(error: Exception) -> NotAnswered:
@@ -102,7 +122,7 @@ def _not_answered(error: Exception) -> NotAnswered:
     return NotAnswered("the connection broke before there was an answer")
 
 
-def _wait_s(retry_after: str, now: datetime) -> float:
+def retry_after_s(retry_after: str, now: datetime) -> float:
     """Seconds that the header ``Retry-After`` asks for; 0 without a good one."""
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after[:9])

@@ -43,7 +43,7 @@ class GraphServer:
         self._database = database
         self._data = folder.subfolder("graph")
         self._password_file = folder.secret_file("graph")
-        self._port = _Port(folder.path / "graph.port")
+        self._port = KeptPort(folder.path / "graph.port")
         self.log = folder.log(self.name)
         self.user = USER
         self.password = folder.secret("graph")
@@ -98,7 +98,7 @@ class GraphServer:
         self._port.close()
 
 
-class _Port:
+class KeptPort:
     """A loopback port: the one of the last run if it is still free, else a new one."""
 
     def __init__(self, memory: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from control import cancelling
 from control.config import Config
 from control.errors import DrawbridgeError
-from control.listener import CannotListen, listening_socket
+from control.listener import CannotListen, listening_socket, url_of
 from control.webhooks import signature
 from deploy.embedded.child import spawn
 from deploy.embedded.folder import DataFolder
@@ -71,6 +71,10 @@ class Stack:
             "DRAWBRIDGE_SECRET": config.control.secret or folder.secret("signing-secret"),
             "DRAWBRIDGE_CALLBACK_SECRET": " ".join(config.callbacks.secrets)
             or folder.secret("callback-secret", signature.new_secret),
+            "DRAWBRIDGE_SUBSCRIBER_SECRET": " ".join(config.notify.secrets)
+            or folder.secret("subscriber-secret"),
+            "DRAWBRIDGE_STATUS_URL": config.status_page.url
+            or (url_of(services[0]) if services else ""),
             "DRAWBRIDGE_DATA_DIR": str(folder.path),
         }
         self.services = self._replicas("service", services)
@@ -116,7 +120,7 @@ class Stack:
     async def _start_database(self, keeper: Keeper | None) -> None:
         if keeper is not None:
             await self._start(keeper)
-        await self._migrate()
+        await self._migrate(*([] if keeper is None else ["--contract"]))
 
     async def run(self) -> None:
         """Keep everything running; returns only by raising."""
@@ -126,9 +130,11 @@ class Stack:
         if self._ready:
             self._folder.write_note(self.ready_line())
 
-    async def _migrate(self) -> None:
+    async def _migrate(self, *options: str) -> None:
+        """Before anything runs: on a database of our own, nobody can mind."""
         log = self._folder.log("migrate")
-        child = await spawn((*drawbridge(), "migrate", "--quiet"), log=log, env=self._environ)
+        command = (*drawbridge(), "migrate", "--quiet", "--postgres-only", *options)
+        child = await spawn(command, log=log, env=self._environ)
         try:
             status = await child.wait()
         finally:

@@ -105,8 +105,9 @@ class JobHandlers:
         return answer(self.view(await self._found(request)))
 
     async def result(self, request: web.Request) -> web.Response:
-        """What the job returned, as JSON or CSV."""
-        media = negotiation.choose(request.headers.get("Accept"), results.MEDIA)
+        """What the job returned, as JSON or CSV; a flow as GraphML and as a picture too."""
+        accept = request.headers.get("Accept")
+        negotiation.choose(accept, results.MEDIA)
         record = await self._found(request)
         stored, size = None, 0
         if record.status.finished:
@@ -116,12 +117,14 @@ class JobHandlers:
                 stored, size = await request.app[ARCHIVE].result(record.run_id)
         if stored is None:
             raise _without_result(record, size)
-        body = stored
-        if media == results.CSV:
-            body = await asyncio.to_thread(results.csv_table, stored)
-        else:
-            body = results.with_run_id(stored, record.run_id)
+        media = negotiation.choose(accept, results.offers(stored))
         headers = {"Vary": "Accept", "Cache-Control": "no-store"}
+        if media == results.JSON:
+            body = results.with_run_id(stored, record.run_id)
+        else:
+            body = await asyncio.to_thread(results.represented, stored, media)
+        if media == results.SVG:
+            headers["Content-Security-Policy"] = results.PICTURE_POLICY
         return web.Response(body=body, content_type=media, charset="utf-8", headers=headers)
 
     async def events(self, request: web.Request) -> web.StreamResponse:

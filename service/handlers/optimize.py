@@ -6,9 +6,10 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from control.errors import InvalidInput
+from control.errors import InvalidInput, StoreUnavailable
+from control.networks.network import UnknownNetwork
 from service import body, inputs, submission
-from service.appkeys import CONFIG, KINDS
+from service.appkeys import CONFIG, KINDS, NETWORKS
 from service.handlers.jobs import JobHandlers
 from service.routing import JSON
 from service.submission import Caller, Terms
@@ -40,8 +41,25 @@ async def submit(request: web.Request) -> web.Response:
     media = body.media_type(request, MEDIA)
     read = _from_json if media == JSON else _from_model
     payload, terms = await read(request, kind, media)
+    await _require_network(request, terms)
     one = submission.asked(Caller.of(request), kind, payload, terms)
     return await submission.submit(request, FAMILY, one)
+
+
+async def _require_network(request: web.Request, asked: Terms) -> None:
+    """Raise :class:`InvalidInput` for a network that is not stored.
+
+    Where the graph does not answer, the job itself will see: it waits for the graph.
+    """
+    name = getattr(getattr(asked, "problem", None), "network", None)
+    if name is None:
+        return
+    try:
+        await request.app[NETWORKS].get(name)
+    except UnknownNetwork as error:
+        raise InvalidInput(str(error), "problem.network") from None
+    except StoreUnavailable:
+        pass
 
 
 async def _from_json(request: web.Request, kind: Kind, _media: str) -> tuple[bytes, Terms]:
@@ -58,8 +76,7 @@ async def _from_json(request: web.Request, kind: Kind, _media: str) -> tuple[byt
 
 async def _from_model(request: web.Request, kind: Kind, media: str) -> tuple[bytes, Terms]:
     query = inputs.query(request, ModelQuery)
-    if isinstance(query.priority, str) and query.priority.isdecimal():
-        query.priority = int(query.priority[:2])
+    submission.numeric_priority(query)
     data = await body.read(request, max_body=request.app[CONFIG].max_body)
 
     def checked() -> bytes:

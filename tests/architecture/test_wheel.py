@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDED = (".lua", ".sql", ".mps", ".css", ".js", "py.typed")
+NEEDED = (".lua", ".sql", ".cypher", ".mps", ".css", ".js", ".html", ".svg", "py.typed")
 
 
 @pytest.fixture(scope="module")

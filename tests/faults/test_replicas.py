@@ -1,6 +1,8 @@
 """Acceptance that waits for replicas: two real servers, one of which stands still or is away."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -8,9 +10,12 @@ import pytest
 from control import keys
 from control.errors import BridgeUp, StoreUnavailable
 from control.flags.document import MAINTENANCE
-from tests.conftest import open_gate
+from control.migrations import migrate
+from control.stores.wire import Wire
+from tests.conftest import LiveStores, open_gate
 from tests.faults.servers import OwnRedis, own_redis
 from tests.job_steps import LEASE_S, claim_one, new
+from tests.planes import on, planes
 from tests.stack import wait_until
 from worker.jobs.job import NewJob
 from worker.jobs.manager import JobStateManager
@@ -89,3 +94,27 @@ async def test_the_gate_is_what_it_is(pair: Pair) -> None:
     await pair.primary.client.hset(keys.FLAGS, MAINTENANCE, "1")
     with pytest.raises(BridgeUp):
         await pair.jobs().create_job(new())
+
+
+async def test_a_connection_to_a_replica_is_made_anew(pair: Pair) -> None:
+    """Behind Sentinel the next one is to the master."""
+    async with aclosing(Wire(pair.replica.client)) as wire:
+        first = await wire("CLIENT", "ID")
+        with pytest.raises(StoreUnavailable, match="read-only replica"):
+            await wire("SET", "x", 1)
+        assert await wire("CLIENT", "ID") != first
+
+
+async def test_a_master_that_no_replica_follows_keeps_nobodys_door_open(
+    pair: Pair, stores: LiveStores, database_url: str
+) -> None:
+    await migrate(database_url)
+    config = on(stores.config, database_url=database_url, redis_url=pair.primary.url)
+    jobs = replace(config.jobs, wait_replicas=1, wait_timeout_s=0.2)
+    async with planes(replace(config, jobs=jobs)) as fleet:
+        plane = await fleet.open()
+        assert plane.replica.source == "redis"
+        pair.replica.freeze()
+        await wait_until(lambda: plane.replica.source == "database")
+        pair.replica.thaw()
+        await wait_until(lambda: plane.replica.source == "redis")

@@ -21,6 +21,7 @@ from control.stores.postgres import connection
 from tests.conftest import LiveStores
 from tests.planes import Planes, planes
 from tests.stack import wait_until
+from tests.steering import settled
 
 
 async def test_a_command_reaches_every_instance(fleet: Planes, redis: Redis) -> None:
@@ -71,6 +72,26 @@ async def test_a_debounce_that_somebody_left_for_ever_does_not_count(
     outcome = await plane.change(commands.new("toggle", MAINTENANCE, actor="ann"))
     assert outcome.verdict is Verdict.APPLIED
     assert 0 < await redis.pttl(keys.debounce(MAINTENANCE)) <= 2000
+
+
+@pytest.mark.parametrize("ahead_ms", [3_000, 120_000])
+async def test_a_clock_set_forward_ends_leases_but_nobody_is_given_up_for_it(
+    fleet: Planes, redis: Redis, ahead_ms: int
+) -> None:
+    plane, other = await fleet.open(), await fleet.open("worker")
+    await settled(redis)
+    assert (await plane.registry.read()).whole
+    # To leases and to Redis's clock it is the same.
+    for instance, ends_at in await redis.zrange(keys.LEASES, 0, -1, withscores=True):
+        await redis.zadd(keys.LEASES, {instance: ends_at - ahead_ms})
+    assert not (await plane.registry.read()).whole
+    await wait_until(lambda: _live(plane, 2))
+    assert not (await plane.registry.read()).whole, "not before a lease has passed"
+    assert other.replica.admits()
+
+
+async def _live(plane: ControlPlane, count: int) -> bool:
+    return len(await plane.replicas()) == count
 
 
 @pytest.mark.parametrize("key", [keys.LEASES, keys.REPORTS, keys.BEGAN])

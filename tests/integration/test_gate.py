@@ -14,11 +14,11 @@ from yarl import URL
 
 from control import keys
 from control.clock import SystemClock
-from control.config import Config, ControlSection, load
+from control.config import ControlSection
 from control.flags.document import MAINTENANCE
 from service.bypass import AUDIENCE, HEADER
 from service.gate import EXCLUDED_API, excluded
-from tests.serving import MODEL, MPS, Served, problem, served, with_database
+from tests.serving import MODEL, MPS, NOWHERE, Served, problem, served, with_database
 from tests.stack import wait_until
 from worker.jobs.manager import Progress
 
@@ -26,12 +26,6 @@ WITHIN_S = 60
 BASE = "/base-pricing/api/v1"
 SECRET = "a secret of the test's own, long enough for HS256"
 OPERATOR = {"Authorization": "Bearer the-admin-token"}
-
-NOWHERE: Config = load(("test", {
-    "REDIS_URL": "redis://127.0.0.1:1/0",
-    "DATABASE_URL": "postgresql://127.0.0.1:1/none",
-    "NEO4J_URI": "bolt://127.0.0.1:1",
-}))  # fmt: skip
 
 
 @pytest.fixture

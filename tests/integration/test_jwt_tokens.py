@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from control.clock import SystemClock
-from control.config import Config, IdentitySection
+from control.config import Config
 from control.errors import ConfigError, StoreUnavailable
+from control.identity_settings import IdentitySection
 from control.jwt_tokens import ASK_AGAIN_S, JwtVerifier
 from control.listener import listening_socket, serving, url_of
 from control.principals import Principal, Role

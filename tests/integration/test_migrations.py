@@ -3,16 +3,17 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
-from control import migrations, sql
+from control import graph_migrations, migrations, sql
 from control.cli.migrate import migrate as command
-from control.config import PostgresSection
+from control.config import GraphSection, PostgresSection
 from control.errors import ConfigError, StoreUnavailable
-from control.migrations import Migration, MigrationError
+from control.migrations import Migration, MigrationError, ReleaseTooOld
 from control.stores import postgres
 from control.stores.postgres import Database
 from tests.conftest import LiveStores
@@ -21,6 +22,8 @@ ONE = Migration(1, "one", "CREATE TABLE drawbridge.one (n integer);")
 TWO = Migration(
     2, "two", "CREATE TABLE drawbridge.two (n integer); INSERT INTO drawbridge.two VALUES (2);"
 )
+ADDS = Migration(3, "adds", "ALTER TABLE drawbridge.two ADD COLUMN m integer;")
+TAKES = Migration(4, "takes", "-- contracts: since 0003\nALTER TABLE drawbridge.two DROP COLUMN n;")
 BROKEN = Migration(
     2, "broken", "CREATE TABLE drawbridge.two (n integer); SELECT no_such_function();"
 )
@@ -77,16 +80,61 @@ async def test_a_changed_file_is_refused(database_url: str) -> None:
     assert await tables(database_url) == {"migrations", "one"}
 
 
-async def test_a_database_newer_than_the_code_is_refused(database_url: str) -> None:
-    await apply(database_url, [ONE, TWO])
-    with pytest.raises(MigrationError, match="newer than this release: it has 0002_two"):
-        await apply(database_url, [ONE])
-
-
 async def test_a_file_slipped_in_behind_is_refused(database_url: str) -> None:
     await apply(database_url, [TWO])
     with pytest.raises(MigrationError, match="0001_one comes before 0002"):
         await apply(database_url, [ONE, TWO])
+
+
+async def test_a_release_lives_with_what_newer_ones_add_and_not_with_what_they_take_away(
+    database_url: str,
+) -> None:
+    await apply(database_url, [ONE, TWO, ADDS])
+    for older in ([ONE], [ONE, TWO]):
+        assert await apply(database_url, older) == []
+    await apply(database_url, [ONE, TWO, ADDS, TAKES])
+    assert await pending(database_url, [ONE, TWO, ADDS]) == []
+    with pytest.raises(ReleaseTooOld, match="0004_takes needs a release that ships 0003 or newer"):
+        await pending(database_url, [ONE, TWO])
+
+
+async def test_what_an_unknown_release_left_without_a_word_is_not_lived_with(
+    database_url: str,
+) -> None:
+    await apply(database_url, [ONE, TWO])
+    async with postgres.connection(database_url) as connection:
+        await connection.execute("ALTER TABLE drawbridge.migrations DROP COLUMN since")
+    assert await pending(database_url, [ONE, TWO]) == []  # as it was before there was a word
+    with pytest.raises(ReleaseTooOld, match="0002_two needs a newer release"):
+        await pending(database_url, [ONE])
+    assert await apply(database_url, [ONE, TWO, ADDS]) == ["0003_adds"]
+
+
+async def test_what_running_instances_cannot_live_with_is_only_done_when_told_to(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    files = [ONE, TWO]
+    monkeypatch.setattr(migrations, "shipped", lambda: tuple(files))
+
+    async def run(*arguments: str) -> Result:
+        given = ("--postgres-only", *arguments)
+        return await asyncio.to_thread(CliRunner().invoke, command, given)
+
+    assert (await run()).exit_code == 0
+    files.extend((ADDS, TAKES))
+    shown = await run("--plan")
+    assert shown.stdout.splitlines() == [
+        "pending  0003_adds  expands",
+        "pending  0004_takes  contracts, since 0003",
+        "What runs now cannot live with 0004_takes: end all instances, then run "
+        "`drawbridge migrate --contract`.",
+    ]
+    refused = (await run()).exception
+    assert isinstance(refused, MigrationError)
+    assert "0004_takes takes away what running instances need" in str(refused)
+    assert await pending(database_url, files) == ["0003_adds", "0004_takes"]
+    assert (await run("--contract")).stdout == "applied  0003_adds\napplied  0004_takes\n"
 
 
 async def test_waiting_for_another_migrator_has_an_end(
@@ -115,7 +163,9 @@ def test_file_names_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         migrations.shipped()
 
 
-async def test_the_command(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_command(
+    database_url: str, stores: LiveStores, graph: GraphSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
 
     def run(*arguments: str) -> str:
@@ -125,13 +175,27 @@ async def test_the_command(database_url: str, monkeypatch: pytest.MonkeyPatch) -
 
     names = [str(m) for m in migrations.shipped()]
     version = migrations.shipped()[-1].version
-    report = await asyncio.to_thread(run, "--plan", "--json")
-    assert json.loads(report) == {"version": version, "applied": [], "pending": names}
-    assert await asyncio.to_thread(run, "--plan") == "".join(f"pending  {n}\n" for n in names)
-    report = await asyncio.to_thread(run, "--json")
-    assert json.loads(report) == {"version": version, "applied": names, "pending": []}
+    for variable in ("NEO4J_URI", "NEO4J_USER", "NEO4J_PASSWORD"):
+        monkeypatch.setenv(variable, stores.environment[variable])
+    of_graph = [str(m) for m in graph_migrations.shipped()]
+    told = [*names, *(f"{name} (graph)" for name in of_graph)]
+
+    def report(done: str, due: str) -> dict[str, Any]:
+        graph = {done: of_graph, due: [], "error": None}
+        return {"version": version, "breaking": [], done: names, due: [], "graph": graph}
+
+    shown = await asyncio.to_thread(run, "--plan", "--json")
+    assert json.loads(shown) == report("pending", "applied")
+    *lines, advice = (await asyncio.to_thread(run, "--plan")).splitlines()
+    assert [line.split("  ")[1] for line in lines] == told
+    assert "run `drawbridge migrate`, then roll" in advice
+    shown = await asyncio.to_thread(run, "--json")
+    assert json.loads(shown) == report("applied", "pending")
     assert await asyncio.to_thread(run, "--quiet") == ""
     assert await asyncio.to_thread(run) == "the schema is up to date\n"
+    monkeypatch.setenv("NEO4J_PASSWORD", "wrong")
+    shown = await asyncio.to_thread(run, "--json")
+    assert json.loads(shown)["graph"]["error"].startswith("neo4j is unavailable")
 
 
 async def test_a_database_that_cannot_be_used_is_named_in_one_line(stores: LiveStores) -> None:

@@ -172,10 +172,10 @@ async def test_names_with_spaces_and_empty_lines() -> None:
         ("mps", "ENDATA\n", "it finds no columns"),
         ("mps", SHORT + " 1\nBOUNDS\n UP B x nan\nENDATA\n", "has upper bound of nan"),
         ("mps", SHORT + " 1\nINDICATORS\n IF r x 1\nENDATA\n", "INDICATORS"),
-        ("lp", "garbage", "it finds no columns"),
+        ("lp", "garbage", "found `garbage` (line 1, column 1)"),
         ("lp", "min\n x\nst\n c: x >= 1\n", "cannot read the model"),
         ("lp", "min\n [x^2]/2\nst\n c: x >= 1\ngeneral\n x\nend\n", "cannot solve the model"),
-        ("lp", "min\n x\nst\n q: [x^2] <= 1\nend\n", "Quadratic constraints not supported"),
+        ("lp", "min\n x\nst\n q: [x^2] <= 1\nend\n", "quadratic constraints are not supported"),
         ("mps", "\0\xff\n" * 50, "cannot read the model"),
     ],
 )

@@ -30,7 +30,7 @@ ROUTES = (
     "/api/v1/health", "/api/v1/status", "/api/v1/health/ready", "/api/v1/health/live",
 )  # fmt: skip
 STORES = {"redis", "neo4j", "database"}
-CHECKS = STORES | {"control_plane", "event_loop", "resources", "workers"}
+CHECKS = STORES | {"control_plane", "event_loop", "files", "resources", "workers"}
 
 
 def configured(stores: LiveStores, **health: Any) -> Config:
@@ -180,7 +180,9 @@ async def test_the_envelope_of_system_health(api: Served) -> None:
     assert data["/resources"]["process"]["fds"] > 0
     assert data["/resources"]["cpu"]["count"] > 0
     assert data["/resources"]["disk"]["free_bytes"] > 0
-    assert data["/application"]["checks"].keys() == {"control_plane", "event_loop", "resources"}
+    assert data["/application"]["checks"].keys() == {
+        "control_plane", "event_loop", "files", "resources",
+    }  # fmt: skip
     assert data["/database"]["status"] == "healthy"
 
 

@@ -224,7 +224,12 @@ def test_spoilt_lp_is_refused_naming_the_line(text: str, where: str, message: st
         ({"problem": {"format": "mps"}}, "problem.content"),
         ({"problem": {"format": "mps", "content": 3}}, "problem.content"),
         ({"problem": {"format": "mps", "content": SMALL, "name": "x"}}, "problem.name"),
-        ({"problem": {"format": "network", "network": "roads"}}, "problem.format"),
+        ({"problem": {"format": "network", "network": "ro/ads"}}, "problem.network"),
+        ({"problem": {"format": "network"}}, "problem.network"),
+        (
+            {"problem": {"format": "lp", "content": "min\n x\nend\n"}, "write_back": True},
+            "write_back",
+        ),
         ({"problem": {"format": "lp", "content": "min\n x\n"}}, "line 2"),
     ],
 )
@@ -257,9 +262,11 @@ def test_options_may_be_left_out() -> None:
     validated({"format": "mps", "content": SMALL}, time_limit_s=3, mip_rel_gap=0, threads=2, seed=0)
 
 
-def test_networks_say_that_they_are_not_there_yet() -> None:
-    error = refused({"problem": {"format": "network", "network": "roads"}})
-    assert str(error) == "problem.format: networks are not available yet"
+def test_a_network_is_named_and_its_flow_may_be_written_back() -> None:
+    assert OPTIMIZE is not None
+    problem = {"format": "network", "network": "roads"}
+    text = OPTIMIZE.validated({"problem": problem, "write_back": True})
+    assert OPTIMIZE.decode(text).write_back
 
 
 def test_the_look_is_quick() -> None:

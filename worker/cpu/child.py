@@ -140,6 +140,7 @@ def _run(link: Link) -> None:
             attempt=start.attempt,
             correlation_id=start.correlation_id,
             traceparent=start.traceparent,
+            graph=start.graph,
             restored=link.take(FrameType.CHECKPOINT) if start.has_checkpoint else None,
         )
         link.deliver_cancel(context.cancel)

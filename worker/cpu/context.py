@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from control.errors import DrawbridgeError
-from worker.cpu.frames import FrameType, LogLine, Submission, Submitted
+from worker.cpu.frames import FrameType, GraphAccess, LogLine, Submission, Submitted
 
 Send = Callable[[FrameType, bytes], None]
 PROGRESS_EVERY_S = 0.25
@@ -40,12 +40,15 @@ class Context:
         correlation_id: str,
         restored: bytes | None,
         traceparent: str | None = None,
+        graph: GraphAccess | None = None,
     ) -> None:
         self.run_id = run_id
         self.attempt = attempt
         self.correlation_id = correlation_id
         self.traceparent = traceparent
         """The trace that this run is part of, for spans of the function's own."""
+        self.graph = graph
+        """Where Neo4j is, for a kind declared with ``graph=True``."""
         self.restored: Any = None if restored is None else msgspec.json.decode(restored)
         """What :meth:`checkpoint` kept in an earlier run of this job, or ``None``."""
         self.log = Log(send)

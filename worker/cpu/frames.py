@@ -52,6 +52,16 @@ LAST = (FrameType.RESULT, FrameType.PARTIAL, FrameType.FAILURE)
 """One of these ends the conversation."""
 
 
+class GraphAccess(msgspec.Struct, frozen=True):
+    """Where Neo4j is, for a kind that asks for it. It comes by a frame, for the environment of a
+    process holds no secrets."""
+
+    uri: str
+    user: str
+    password: str
+    database: str
+
+
 class Start(msgspec.Struct, frozen=True):
     """The first frame: which kind runs and in what surroundings. A PAYLOAD frame follows."""
 
@@ -65,6 +75,7 @@ class Start(msgspec.Struct, frozen=True):
     traceparent: str | None
     has_checkpoint: bool
     """Whether a CHECKPOINT frame follows the PAYLOAD."""
+    graph: GraphAccess | None = None
 
 
 class LogLine(msgspec.Struct, frozen=True):

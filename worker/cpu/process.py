@@ -27,6 +27,7 @@ from worker.cpu.frames import (
     Failure,
     FrameError,
     FrameType,
+    GraphAccess,
     LogLine,
     Start,
     Submission,
@@ -66,9 +67,10 @@ class CpuProcess:
     """One run of a CPU-bound kind's function. Use it once, from the loop's thread.
 
     ``modules`` declare the kinds (besides the built-in ones), ``memory`` bounds the process's
-    address space in bytes. ``on_progress`` gets each progress object, ``on_checkpoint`` each
-    checkpoint as JSON text; what they raise ends the run and comes out of :meth:`run`.
-    ``on_submit`` submits a job for the function, which gets what it returns or raises.
+    address space in bytes; ``graph`` is what it is told of Neo4j. ``on_progress`` gets each
+    progress object, ``on_checkpoint`` each checkpoint as JSON text; what they raise ends the run
+    and comes out of :meth:`run`. ``on_submit`` submits a job for the function, which gets what it
+    returns or raises.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class CpuProcess:
         modules: Sequence[str],
         *,
         memory: int,
+        graph: GraphAccess | None = None,
         on_progress: Callable[[dict[str, Any]], None],
         on_checkpoint: Callable[[bytes], None],
         on_submit: Submit,
@@ -88,6 +91,7 @@ class CpuProcess:
         self._kind = kind
         self._modules = tuple(modules)
         self._memory = memory
+        self._graph = graph
         self._on_progress = on_progress
         self._on_checkpoint = on_checkpoint
         self._on_submit = on_submit
@@ -133,6 +137,7 @@ class CpuProcess:
             correlation_id=correlation_id,
             traceparent=traceparent,
             has_checkpoint=checkpoint is not None,
+            graph=self._graph,
         )
         frames = [(FrameType.START, msgspec.msgpack.encode(start)), (FrameType.PAYLOAD, payload)]
         if checkpoint is not None:

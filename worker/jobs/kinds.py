@@ -21,7 +21,9 @@ from control.errors import ConfigError, InvalidInput
 from worker.jobs.schedule import Schedule, declared
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-BUILT_IN = ("worker.optimize.kind", "worker.callback")
+BUILT_IN = (
+    "worker.optimize.kind", "worker.ingest.kind", "worker.callback", "worker.notify.kind",
+)  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
 _WHERE = re.compile(r"(?P<message>.*?) - at `(?P<path>[^`]+)`", re.DOTALL)
@@ -38,8 +40,8 @@ class Kind:
     a further attempt may cure. ``concurrency`` is how many of its jobs the whole fleet runs at once
     (``None``: as many as there are slots). ``unique`` gives the unique key of a payload for which
     the submission names none. ``internal``: nobody may submit it from outside. ``schedule``: when
-    it runs by itself. ``resources`` is what the worker has opened for its
-    functions.
+    it runs by itself. ``resources`` is what the worker has opened for its functions. ``graph``: the
+    process of a CPU-bound one is told where Neo4j is.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Kind:
     unique: Callable[[Any], str | None] | None = None
     internal: bool = False
     schedule: Schedule | None = None
+    graph: bool = False
     resources: Mapping[Any, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -109,6 +112,10 @@ class Kinds:
         """The kind of that name."""
         return self._known.get(name)
 
+    def required(self, name: str) -> Kind:
+        """A built-in kind."""
+        return self._known[name]
+
     def submittable(self) -> "Kinds":
         """Those that callers may submit."""
         return Kinds({kind.name: kind for kind in self if not kind.internal})
@@ -153,6 +160,7 @@ def job(
     cron: str | None = None,
     timezone: str | None = None,
     misfire: str | None = None,
+    graph: bool = False,
 ) -> Callable[[Function], Function]:
     """Declare a function ``(context, payload) -> result`` as the kind ``name``.
 
@@ -167,7 +175,8 @@ def job(
     A periodic kind runs by itself, once in the whole fleet for each time: ``every`` span such as
     ``5m``, or by a ``cron`` expression in a ``timezone`` (UTC); ``misfire`` (``once``) says what
     becomes of times that were missed, see :mod:`worker.jobs.schedule`. Its payload must do with
-    nothing. Raises :class:`ConfigError` for a declaration that cannot be.
+    nothing. With ``graph`` a CPU-bound function finds in its context where Neo4j is. Raises
+    :class:`ConfigError` for a declaration that cannot be.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name for a job kind: use a-z, 0-9, _ . - (at most 64)")
@@ -182,7 +191,7 @@ def job(
         schedule = declared(name, every=every, cron=cron, timezone=timezone, misfire=misfire)
         kind = Kind(
             name, function, _decodable(name, expected), check, cpu, max_attempts, timeout_s,
-            retry_on, concurrency, unique, internal, schedule,
+            retry_on, concurrency, unique, internal, schedule, graph,
         )  # fmt: skip
         if schedule is not None:
             _require_no_payload(kind)

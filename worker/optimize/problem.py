@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from control.errors import InvalidInput
+from control.networks.network import check_name
 from worker.optimize import lp, mps
 
 MOST_THREADS = 256
@@ -53,10 +54,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OptimizePayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The payload of an ``optimize`` job."""
+    """The payload of an ``optimize`` job. ``write_back`` writes the best flow over a network onto
+    its relationships in the graph."""
 
     problem: Problem
     options: Options = Options()
+    write_back: bool = False
 
 
 def check(payload: OptimizePayload) -> None:
@@ -73,5 +76,16 @@ def check(payload: OptimizePayload) -> None:
             mps.check(content)
         case LpProblem(content=content):
             lp.check(content)
-        case NetworkProblem():
-            raise InvalidInput("networks are not available yet", "problem.format")
+        case NetworkProblem(network=network):
+            _check_network(network)
+            return
+    if payload.write_back:
+        raise InvalidInput("only the flow over a network can be written back", "write_back")
+
+
+def _check_network(name: str) -> None:
+    try:
+        check_name(name)
+    except InvalidInput as error:
+        message = str(error).removeprefix(f"{error.where}: ")
+        raise InvalidInput(message, "problem.network") from None

@@ -2,9 +2,10 @@
 -- Renew an instance's lease and keep its report.
 --
 -- KEYS: leases (zset), reports (hash), began (string)
--- ARGV: instance, lease_ms, report, kept_ms, channel, tell ('1' or '0')
+-- ARGV: instance, lease_ms, report, kept_ms, channel, tell ('1' or '0'), gap_ms
 -- `began` tells since when the roll is whole: an emptied Redis has forgotten who is live, and only
--- after a lease has every live instance told again.
+-- after a lease has every live instance told again. So it is where for `gap_ms` nobody told anything,
+-- or where the clock was set back: leases may have ended by the clock that were still good.
 -- Returns now, in milliseconds.
 
 local time = redis.call('TIME')
@@ -15,7 +16,12 @@ for at, wanted in ipairs({ 'zset', 'hash', 'string' }) do
   local is = redis.call('TYPE', KEYS[at]).ok
   if is ~= wanted and is ~= 'none' then redis.call('DEL', unpack(KEYS)) end
 end
-redis.call('SET', KEYS[3], now, 'NX')
+local newest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
+local began = tonumber(redis.call('GET', KEYS[3]) or '')
+local told = newest and newest - ARGV[2]
+if not began or began > now or (told and now - told > tonumber(ARGV[7])) then
+  redis.call('SET', KEYS[3], now)
+end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - kept_ms)) do

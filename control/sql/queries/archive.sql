@@ -1,6 +1,6 @@
 -- name: stage
 -- Rows come here first, by COPY, which knows no conflicts. It stays with the connection, empty.
-CREATE TEMP TABLE IF NOT EXISTS jobs_archive_stage (LIKE drawbridge.jobs_archive)
+CREATE TEMP TABLE IF NOT EXISTS jobs_archive_stage (LIKE drawbridge.jobs_archive INCLUDING DEFAULTS)
 ON COMMIT DELETE ROWS;
 
 -- name: store

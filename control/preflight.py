@@ -1,0 +1,79 @@
+"""Looks once at each store, as soon as it answers, and refuses those that are not safe.
+
+A process starts whether or not its stores are there. So these are tasks that live as long as the
+process; they end it, by :class:`ConfigError`, where a store can never do.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from control import logs, migrations
+from control.backoff import Backoff
+from control.config import Config, PostgresSection
+from control.errors import ConfigError, StoreUnavailable
+from control.stores import postgres, redis
+
+OLDEST_REDIS = (7, 0)
+ANSWER_S = 2.0
+PAUSE_S = 5.0
+
+
+def checks(config: Config) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+    """What is to be supervised, by name."""
+    yield "preflight of redis", _once(lambda: check_redis(config.redis.url))
+    yield "preflight of database", _once(lambda: check_database(config.postgres))
+
+
+async def check_redis(url: str) -> None:
+    """Raises :class:`ConfigError` for a Redis that cannot do, :class:`StoreUnavailable`."""
+    client = redis.client(url, timeout_s=ANSWER_S, retries=0)
+    try:
+        with redis.guard():
+            info = await client.info("server", "cluster")
+    except RedisError:
+        return  # INFO is not allowed to this user
+    finally:
+        await client.aclose()
+    if info.get("cluster_enabled"):
+        raise ConfigError(
+            "REDIS_URL leads to a Redis Cluster, whose keys lie on several servers: a job and the "
+            "flags must change in one step. Use one Redis with replicas, behind Sentinel"
+        )
+    version = str(info.get("redis_version", ""))
+    if version and tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+        raise ConfigError(f"REDIS_URL leads to a Redis {version}; 7.0 or newer is needed")
+
+
+async def check_database(section: PostgresSection) -> None:
+    """Raises :class:`ConfigError` for an address behind a pooler, or a schema, that cannot do;
+    :class:`StoreUnavailable`."""
+    if await postgres.pools_transactions(section.direct, answer_s=ANSWER_S):
+        name = "DRAWBRIDGE_DATABASE_DIRECT_URL" if section.pooled else "DATABASE_URL"
+        raise ConfigError(
+            f"{name} leads to a pooler of transactions (PgBouncer), through which neither LISTEN "
+            "nor locks work: give the address past it as DRAWBRIDGE_DATABASE_DIRECT_URL"
+        )
+    async with postgres.connection(
+        section.direct, connect_s=ANSWER_S, query_s=ANSWER_S
+    ) as connection:
+        try:
+            await migrations.plan(connection, migrations.shipped())
+        except migrations.ReleaseTooOld as error:
+            raise ConfigError(str(error)) from None
+        except migrations.MigrationError as error:
+            logs.get(__name__).warning("the schema is not as shipped", reason=str(error))
+
+
+async def _once(check: Callable[[], Awaitable[None]]) -> None:
+    """Until ``check`` could look; then for ever."""
+    pause = Backoff(0.1, PAUSE_S)
+    while True:
+        try:
+            await check()
+        except StoreUnavailable:
+            await pause.wait()
+        else:
+            await asyncio.Event().wait()

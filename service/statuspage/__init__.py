@@ -1,0 +1,1 @@
+"""What customers see: the status page, its feeds, its badges, and JSON for Statuspage clients."""

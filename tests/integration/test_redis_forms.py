@@ -1,0 +1,158 @@
+"""TLS with an authority of one's own and ACL users; and a Redis Cluster, which is refused."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import aiohttp
+import pytest
+
+from control import preflight
+from control.errors import ConfigError, StoreUnavailable
+from control.flags.document import MAINTENANCE
+from control.migrations import migrate
+from control.stores import redis as redis_store
+from tests.conftest import LiveStores
+from tests.faults.redis_forms import OPENSSL, SERVER, Node, needs_server, run_program
+from tests.faults.test_roll import free_ports
+from tests.processes import replica
+from tests.stack import ROOT, wait_until
+
+PASSWORD = "of-the-tls-test"
+
+pytestmark = needs_server
+
+
+class Secured(Node):
+    """A server that speaks TLS alone, and only with who names a user."""
+
+    authority: Path
+
+    def url(self, user: str = "drawbridge", *, trusting: bool = True) -> str:
+        """Its address, as an operator writes it."""
+        query = f"?ssl_ca_certs={self.authority}" if trusting else ""
+        return f"rediss://{user}:{PASSWORD}@localhost:{self.port}/0{query}"
+
+
+async def certificates(folder: Path) -> None:
+    """An authority, and a certificate of localhost that it signed."""
+    assert OPENSSL is not None
+    new = (OPENSSL, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    authority = ("-x509", "-days", "2", "-subj", "/CN=Authority of the tests")
+    await run_program(*new, *authority, "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.crt")
+    by = ("-CA", f"{folder}/ca.crt", "-CAkey", f"{folder}/ca.key")
+    of = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    await run_program(
+        *new, *of, "-x509", "-days", "2", *by,
+        "-keyout", f"{folder}/server.key", "-out", f"{folder}/server.crt",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+async def secured() -> AsyncIterator[Secured]:
+    """With the users of deploy/redis/users.acl and no other."""
+    [port] = free_ports(["tls"]).values()
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        await certificates(folder)
+        users = (ROOT / "deploy" / "redis" / "users.acl").read_text()
+        (folder / "users.acl").write_text(users.replace("<password>", PASSWORD))
+        server = Secured(
+            SERVER, folder / "data", port, "port 0", f"tls-port {port}",
+            f"tls-cert-file {folder}/server.crt", f"tls-key-file {folder}/server.key",
+            f"tls-ca-cert-file {folder}/ca.crt", "tls-auth-clients no",
+            f"aclfile {folder}/users.acl",
+        )  # fmt: skip
+        server.authority = folder / "ca.crt"
+        stack.push_async_callback(server.end)
+        await server.start()
+
+        async def answers() -> bool:
+            client = redis_store.client(server.url())
+            try:
+                with redis_store.guard():
+                    await client.info("server")
+            except StoreUnavailable:
+                return False
+            finally:
+                await client.aclose()
+            return True
+
+        await wait_until(answers)
+        yield server
+
+
+async def test_the_control_plane_and_jobs_over_tls_as_a_user_with_few_rights(
+    stores: LiveStores, secured: Secured, database_url: str
+) -> None:
+    environment = stores.environment | {
+        "REDIS_URL": secured.url(),
+        "DATABASE_URL": database_url,
+        "DRAWBRIDGE_JOBS": "tests.kinds",
+        "DRAWBRIDGE_DRAIN_DELAY_S": "0",
+        "DRAWBRIDGE_ADMIN_TOKEN": PASSWORD,
+    }
+    await migrate(database_url)
+    async with (
+        replica("service", environment) as service,
+        replica("worker", environment) as worker,
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {PASSWORD}"}) as http,
+    ):
+        base = (await service.logged("serving"))["url"]
+        await worker.logged("phase", phase="running")
+        async with http.post(f"{base}/jobs/echo", json={"payload": 1}) as answer:
+            assert answer.status == 202
+            run_id = (await answer.json())["run_id"]
+
+        async def completed() -> bool:
+            async with http.get(f"{base}/jobs/{run_id}") as answer:
+                return bool((await answer.json())["status"] == "completed")
+
+        await wait_until(completed)
+        path = f"{base}/control/flags/{MAINTENANCE}?wait=quiesced&timeout=30"
+        async with http.put(path, json={"is_active": True}) as answer:
+            assert answer.status == 200, await answer.text()
+
+
+@pytest.mark.parametrize(("trusting", "user"), [(False, "drawbridge"), (True, "nobody")])
+async def test_who_does_not_trust_it_or_is_no_user_is_told_in_a_word(
+    secured: Secured, trusting: bool, user: str
+) -> None:
+    client = redis_store.client(secured.url(user, trusting=trusting))
+    wanted = "authentication failed" if trusting else "certificate is not trusted"
+    with pytest.raises(StoreUnavailable, match=wanted), redis_store.guard():
+        await client.info("server")
+    await client.aclose()
+
+
+async def test_a_cluster_is_refused_at_the_start(stores: LiveStores) -> None:
+    names = [f"cluster-{number}" for number in range(3)]
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        nodes = []
+        for name, port in free_ports(names).items():
+            # The bus' own port is free as far as anybody knows.
+            [bus] = free_ports(["bus"]).values()
+            lines = (f"port {port}", "cluster-enabled yes", f"cluster-port {bus}")
+            nodes.append(Node(SERVER, folder / name, port, *lines))
+            stack.push_async_callback(nodes[-1].end)
+            await nodes[-1].start()
+        url = f"redis://127.0.0.1:{nodes[0].port}/0"
+
+        async def refused() -> bool:
+            try:
+                await preflight.check_redis(url)
+            except StoreUnavailable:
+                return False
+            except ConfigError as error:
+                return "leads to a Redis Cluster" in str(error)
+            raise AssertionError("it was taken for a single server")
+
+        await wait_until(refused)
+        for role in ("service", "worker"):
+            async with replica(role, stores.environment | {"REDIS_URL": url}) as process:
+                assert await process.ended() == 2
+                said = [line["event"] for line in process.lines if line.get("plain")]
+                assert len(said) == 1
+                assert "REDIS_URL leads to a Redis Cluster" in said[0]
