@@ -19,6 +19,7 @@ from control.flags.errors import CommandTimedOut, NobodyListens
 from control.networks.network import UnknownNetwork
 from control.status.errors import Illegal, Unknown
 from control.subscribers.tokens import BadToken
+from service.problem_type import ProblemType as ProblemType
 from worker.jobs.errors import (
     JobFinished,
     JobNotFailed,
@@ -38,21 +39,6 @@ STALE_RETRY_AFTER_S = (1, 2)
 """The same where this instance lost touch; one of these, so that callers spread."""
 
 _LINE = re.compile(r"line (\d+)\b")
-
-
-@dataclass(frozen=True)
-class ProblemType:
-    """One kind of problem: the last part of its ``type``, its status, and what it means."""
-
-    name: str
-    status: int
-    title: str
-    meaning: str
-
-    @property
-    def uri(self) -> str:
-        """The problem's ``type``: a reference relative to the API, where its meaning is told."""
-        return f"/problems/{self.name}"
 
 
 MALFORMED = ProblemType(
