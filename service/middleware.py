@@ -51,6 +51,12 @@ _ALWAYS = CIMultiDict({
 """On every answer; a page that needs more sets its own policy, and what pages of others may show
 says so."""
 
+_UNREADABLE = {
+    400: problems.MALFORMED,
+    408: problems.TOO_SLOW,
+    431: problems.HEAD_TOO_LARGE,
+    500: problems.INTERNAL,
+}
 _OF_PROBES = CIMultiDict({**HEADERS, **_ALWAYS})
 
 
@@ -80,7 +86,8 @@ class Arrivals:
     def refuse(self, status: int, why: str) -> web.Response:
         """The answer to what could not be read, which meets nothing else of this module."""
         request_id = ids.new_id()
-        response = problems.unreadable(status, why).response(request_id)
+        kind = _UNREADABLE.get(status, problems.OTHER)
+        response = problems.Problem(kind, why, status=status).response(request_id)
         response.headers.update(_ALWAYS)
         response.headers["X-Request-ID"] = request_id
         self._count("unmatched", "other", status, None)

@@ -13,7 +13,7 @@ from service import problems
 from service.auth import Access
 from service.examples import BODIES
 from service.handlers.kinds import form
-from service.problems import ProblemType
+from service.problem_type import ProblemType
 from service.routing import Route
 from service.schemas import KindForm, Payload, ProblemDocument
 from service.submission import MOST_AT_ONCE, with_terms

@@ -19,7 +19,7 @@ from control.flags.errors import CommandTimedOut, NobodyListens
 from control.networks.network import UnknownNetwork
 from control.status.errors import Illegal, Unknown
 from control.subscribers.tokens import BadToken
-from service.problem_type import ProblemType as ProblemType
+from service.problem_type import ProblemType
 from worker.jobs.errors import (
     JobFinished,
     JobNotFailed,
@@ -283,12 +283,6 @@ def of(error: Exception) -> Problem | None:
 def internal() -> Problem:
     """The problem behind which a fault of ours is hidden."""
     return Problem(INTERNAL, "The fault is logged under this request id.")
-
-
-def unreadable(status: int, why: str) -> Problem:
-    """The problem with a request that could not be read as HTTP."""
-    kind = {400: MALFORMED, 408: TOO_SLOW, 431: HEAD_TOO_LARGE, 500: INTERNAL}.get(status, OTHER)
-    return Problem(kind, why, status=status)
 
 
 def _store_unavailable(error: StoreUnavailable) -> Problem:
