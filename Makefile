@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 COMMIT ?=
 
-.PHONY: help run test test-previous test-neo4j lint types format bench bench-control bench-jobs bench-networks look fuzz audit lock clean
+.PHONY: help run test test-previous test-neo4j lint types format bench bench-control bench-fleet \
+  bench-jobs bench-networks look fuzz audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +36,9 @@ bench: $(VENV)/dev.stamp ## Measure submission, claims and solving on the embedd
 
 bench-control: $(VENV)/dev.stamp ## Measure how fast a command reaches the fleet, and what idling costs
 	@$(BIN)/python -m tests.benchmarks.propagation $(ARGS)
+
+bench-fleet: $(VENV)/dev.stamp ## Measure hundreds of replicas and several workers, into deploy/SCALE.md (about 3 minutes)
+	@$(BIN)/python -m tests.benchmarks.fleet $(ARGS)
 
 bench-jobs: $(VENV)/dev.stamp ## Measure the job engine beside others on Redis, into the README (about 15 minutes)
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)

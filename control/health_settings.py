@@ -9,6 +9,13 @@ from control.settings import networks, number, services, setting, whole
 class HealthSection:
     """Health checks and their routes."""
 
+    every_s: float = setting(
+        "DRAWBRIDGE_HEALTH_EVERY_S",
+        0.6,
+        "seconds between two looks at each store; above 0.9 a dead one may show later than after "
+        "3 s, and the stores of a large fleet have less to do",
+        number(0.2, 30, "seconds"),
+    )
     networks: tuple[str, ...] = setting(
         "DRAWBRIDGE_HEALTH_NETWORKS",
         ("127.0.0.0/8", "::1"),

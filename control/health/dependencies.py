@@ -49,14 +49,15 @@ async def checks(
 
     ``pool`` is the occupancy of the application's connections, told beside the check of PostgreSQL.
     """
+    every_s = config.health.every_s
     of_redis = RedisProbe(config.redis.url)
     of_graph = GraphProbe(config.graph)
     of_database = DatabaseProbe(config.postgres, pool)
     try:
         yield (
-            Check(REDIS, of_redis.ask, frozenset({READY})),
-            Check(NEO4J, of_graph.ask, frozenset({READY})),
-            Check(DATABASE, of_database.ask, importance=Importance.DEGRADING),
+            Check(REDIS, of_redis.ask, frozenset({READY}), interval_s=every_s),
+            Check(NEO4J, of_graph.ask, frozenset({READY}), interval_s=every_s),
+            Check(DATABASE, of_database.ask, importance=Importance.DEGRADING, interval_s=every_s),
         )
     finally:
         of_database.close()

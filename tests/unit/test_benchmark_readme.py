@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.peers import readme, report
+from tests.benchmarks.peers.marks import NoSection
 
-MARKED = f"# Title\n\n{readme.BEGIN}\n\nof old\n\n{readme.END}\n\nmore\n"
+MARKED = f"# Title\n\n{readme.MARKS.begin}\n\nof old\n\n{readme.MARKS.end}\n\nmore\n"
 
 
 def test_the_readme_shows_what_its_results_say() -> None:
@@ -15,7 +16,7 @@ def test_the_readme_shows_what_its_results_say() -> None:
     text = readme.README.read_text()
     chart = readme.KEPT / "jobs.svg"
     shown = readme.section(told, chart.relative_to(readme.README.parent))
-    assert text == readme.replaced(text, shown), "run make bench-jobs ARGS=--from=…"
+    assert text == readme.MARKS.replaced(text, shown), "run make bench-jobs ARGS=--from=…"
     assert chart.read_text() == report.drawing(told)
     assert {row["title"] for row in told["summary"]} >= {"Drawbridge", "arq", "SAQ", "taskiq"}
 
@@ -28,18 +29,18 @@ def test_only_what_is_between_the_marks_is_replaced(tmp_path: Path) -> None:
         readme.write(told | {"engines": ["bulky"]}, page, tmp_path / "kept")
         text = page.read_text()
         assert text.startswith("# Title\n")
-        assert text.endswith(f"{readme.END}\n\nmore\n")
+        assert text.endswith(f"{readme.MARKS.end}\n\nmore\n")
         assert "of old" not in text
         assert "](kept/jobs.svg)" in text
     assert "bulky" not in (tmp_path / "kept" / "jobs.json").read_text()
 
 
-@pytest.mark.parametrize("text", ["none", f"{readme.END}{readme.BEGIN}", MARKED * 2])
+@pytest.mark.parametrize("text", ["none", f"{readme.MARKS.end}{readme.MARKS.begin}", MARKED * 2])
 def test_a_readme_without_the_marks_stays_as_it_is(tmp_path: Path, text: str) -> None:
     page = tmp_path / "README.md"
     page.write_text(text)
     told = json.loads((readme.KEPT / "jobs.json").read_text())
-    with pytest.raises(readme.NoSection):
+    with pytest.raises(NoSection):
         readme.write(told, page, tmp_path)
     assert page.read_text() == text
     assert list(tmp_path.iterdir()) == [page]

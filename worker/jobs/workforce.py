@@ -15,6 +15,9 @@ from control.stores import redis
 from worker.jobs.scripts import text_of
 
 WORKERS = "workers"
+INTERVAL_S = 2.0
+"""How often a service asks."""
+
 _DRIVER_LIMIT_S = 3.0
 
 
@@ -35,7 +38,15 @@ async def checks(redis_url: str) -> AsyncIterator[Sequence[Check]]:
     client = redis.client(redis_url, timeout_s=_DRIVER_LIMIT_S, retries=0)
     try:
         probe = WorkforceProbe(client)
-        yield (Check(WORKERS, probe.ask, importance=Importance.DEGRADING, interval_s=2.0, fall=2),)
+        yield (
+            Check(
+                WORKERS,
+                probe.ask,
+                importance=Importance.DEGRADING,
+                interval_s=INTERVAL_S,
+                fall=2,
+            ),
+        )
     finally:
         await client.aclose()
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tests.benchmarks.peers import readme, report
 from tests.benchmarks.peers.benchmark import FULL, QUICK, measured, say
+from tests.benchmarks.peers.marks import NoSection
 from tests.benchmarks.peers.subjects import CHECKOUT, PEERS, Subject, drawbridge
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     if _is_for_readme(arguments):
         try:
             readme.write(told)
-        except readme.NoSection as error:
+        except NoSection as error:
             raise SystemExit(str(error)) from None
         say(f"written to {readme.README}, {readme.KEPT}")
 

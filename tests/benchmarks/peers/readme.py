@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from tests.benchmarks.peers import report
+from tests.benchmarks.peers.marks import Marks
 from tests.benchmarks.peers.report import Results
 from tests.benchmarks.peers.subjects import CHECKOUT
 
@@ -12,12 +13,7 @@ README = CHECKOUT / "README.md"
 KEPT = CHECKOUT / "tests" / "benchmarks" / "results"
 """Where the results are that the README shows: jobs.json and jobs.svg."""
 
-BEGIN = "<!-- Written by `make bench-jobs`. -->"
-END = "<!-- The end of what `make bench-jobs` wrote. -->"
-
-
-class NoSection(Exception):
-    """A README has not the two marks, each once and in their order."""
+MARKS = Marks("make bench-jobs")
 
 
 def write(told: Results, readme: Path = README, kept: Path = KEPT) -> None:
@@ -27,7 +23,7 @@ def write(told: Results, readme: Path = README, kept: Path = KEPT) -> None:
     """
     shown = {name: value for name, value in told.items() if name != "engines"}
     chart = kept / "jobs.svg"
-    text = replaced(readme.read_text(), section(shown, chart.relative_to(readme.parent)))
+    text = MARKS.replaced(readme.read_text(), section(shown, chart.relative_to(readme.parent)))
     kept.mkdir(parents=True, exist_ok=True)
     chart.write_text(report.drawing(shown))
     (kept / "jobs.json").write_text(json.dumps(shown, indent=1, ensure_ascii=False) + "\n")
@@ -46,12 +42,3 @@ def section(told: Results, chart: Path) -> str:
         *report.remarks(told),
     ]
     return "\n\n".join(parts)
-
-
-def replaced(text: str, shown: str) -> str:
-    """``text`` with ``shown`` between the marks, in place of what was there."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in rest or END in before + after:
-        raise NoSection(f"the README needs the lines {BEGIN} and {END}, each once")
-    return f"{before}{BEGIN}\n\n{shown}\n\n{END}{after}"

@@ -114,15 +114,17 @@ end
 -- kind, that kind, else ''. One that waits for such a slot is `held`, and its id there is the kind.
 local function place(entry) return string.match(entry or '', '^(%S+) (%S+) ?(%S*)$') end
 
--- The id of the entry of a stream that was handed out last.
-local function last_read(stream)
+-- What the consumer group of a stream has in `field`; nil where nobody has read from it yet.
+local function of_group(stream, field)
   for _, group in ipairs(redis.pcall('XINFO', 'GROUPS', stream)) do
     for at = 1, #group, 2 do
-      if group[at] == 'last-delivered-id' then return group[at + 1] end
+      if group[at] == field then return group[at + 1] end
     end
   end
-  return '0-0' -- nobody has read from it yet
 end
+
+-- The id of the entry of a stream that was handed out last.
+local function last_read(stream) return of_group(stream, 'last-delivered-id') or '0-0' end
 
 -- Trim what lies before the oldest entry that is still held, or was not yet read; that entry.
 local function trim(stream)

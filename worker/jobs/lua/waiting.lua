@@ -16,8 +16,8 @@ for _, lane in ipairs(LANES) do
   local waiting, running = 0, 0
   for _, name in ipairs(QUEUES) do
     local stream = queue_key(lane .. ':' .. name)
-    local pending = redis.pcall('XPENDING', stream, GROUP)
-    local taken = not pending.err and pending[1] or 0
+    -- Not XPENDING: that tells of each worker, and walks them all.
+    local taken = of_group(stream, 'pending') or 0
     local depth = redis.call('XLEN', stream) - taken
     running = running + taken
     if depth > 0 then
