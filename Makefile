@@ -8,7 +8,7 @@ ARGS ?=
 COMMIT ?=
 
 .PHONY: help run test test-previous test-neo4j lint types format bench bench-control bench-fleet \
-  bench-jobs bench-networks look fuzz lock clean
+  bench-jobs bench-networks look fuzz audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ look: $(VENV)/dev.stamp ## Check the status page with axe-core and take screensh
 
 fuzz: $(VENV)/dev.stamp ## Ask a running stack whatever its OpenAPI document allows (needs uv)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+audit: $(VENV)/dev.stamp ## Look up known vulnerabilities of the locked packages (needs uv); status 2: could not ask
+	@$(BIN)/python -m tests.audit $(ARGS)
 
 test-neo4j: $(VENV)/dev.stamp .neo4j/stamp ## Run every test of the graph on Neo4j 5.26 (needs Java 17, Maven)
 	@NEO4J_JARS=$(CURDIR)/.neo4j/jars $(BIN)/python -m pytest -m "graph and not soak" $(ARGS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from control.delivery_settings import ArchiveSection, CallbacksSection, NotifySection
+from control.entrance_settings import EntranceSection
 from control.errors import ConfigError
 from control.health_settings import HealthSection
 from control.identity_settings import IdentitySection
@@ -24,10 +25,10 @@ from control.settings import (
     number,
     one_of,
     path,
-    secret_text,
     setting,
     shares,
     size,
+    tokens,
     url,
     whole,
     words,
@@ -148,7 +149,9 @@ class ServiceSection:
     admin_token: str = setting(
         "DRAWBRIDGE_ADMIN_TOKEN",
         "",
-        "a bearer token with the role administrator, besides the stored API keys",
+        "a bearer token with the role administrator, besides the stored API keys; `new old` to "
+        "change it",
+        tokens(16),
         secret=True,
     )
 
@@ -240,9 +243,9 @@ class ControlSection:
     secret: str = setting(
         "DRAWBRIDGE_SECRET",
         "",
-        "signs the tokens that let operators pass a raised bridge (32 characters or more); "
-        "empty: there are none",
-        secret_text(32),
+        "signs the tokens that let operators pass a raised bridge (32 characters or more), or "
+        "`new old` to change it; empty: there are none",
+        tokens(32),
         secret=True,
     )
 
@@ -298,6 +301,7 @@ class Config:
     postgres: PostgresSection = field(default_factory=PostgresSection)
     graph: GraphSection = field(default_factory=GraphSection)
     service: ServiceSection = field(default_factory=ServiceSection)
+    entrance: EntranceSection = field(default_factory=EntranceSection)
     worker: WorkerSection = field(default_factory=WorkerSection)
     jobs: JobsSection = field(default_factory=JobsSection)
     callbacks: CallbacksSection = field(default_factory=CallbacksSection)

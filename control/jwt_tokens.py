@@ -83,7 +83,7 @@ class JwtVerifier:
             self._log.info("token refused", reason=type(error).__name__)
             return None
         subject: str = claims["sub"]
-        if len(subject) > _LONGEST_SUBJECT or not subject.isprintable():
+        if not (subject and len(subject) <= _LONGEST_SUBJECT and subject.isprintable()):
             self._log.info("token refused", reason="its subject cannot be written down")
             return None
         return Principal(f"jwt:{subject}", self._role(claims))

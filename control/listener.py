@@ -5,10 +5,13 @@ import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from control.connections import Refuse, Server, give_up_on_the_deaf, misfit, plainly
+from control.entrance_settings import EntranceSection
 from control.errors import DrawbridgeError
 
 _BACKLOG = 1024
@@ -19,6 +22,10 @@ Routed = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 AT_ONCE = web.AppKey[AtOnce]("at_once", object)  # type: ignore[arg-type]
 """What an application may answer before a request is routed, from memory; ``None`` for all else.
 Such an answer meets no middleware and no signal. Once the end has begun nothing is."""
+
+
+REFUSE = web.AppKey[Refuse]("refuse", object)  # type: ignore[arg-type]
+"""In what form an application refuses what cannot be read."""
 
 
 class CannotListen(DrawbridgeError):
@@ -51,9 +58,14 @@ def url_of(listening: socket.socket) -> str:
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: web.Application, listening: socket.socket, *, finish_s: float = 30.0
+    app: web.Application,
+    listening: socket.socket,
+    *,
+    entrance: EntranceSection | None = None,
+    finish_s: float = 30.0,
 ) -> AsyncIterator[None]:
-    """Serve ``app``; at the end stop accepting, then let requests under way finish.
+    """Serve ``app`` to callers who keep to ``entrance``; at the end stop accepting, then let
+    requests under way finish.
 
     aiohttp's ``run_app`` closes the listener at SIGTERM at once, when readiness should still be
     able to say 503; here signals are the lifespan's business. Bodies are left as they were sent,
@@ -62,16 +74,9 @@ async def serving(
     under_way = _UnderWay()
     app.middlewares.insert(0, under_way.count)
     app.on_response_prepare.append(under_way.say_goodbye)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,
-        handler_cancellation=True,
-        shutdown_timeout=finish_s,
-    )
+    give_up_on_the_deaf(listening)
+    runner = _Runner(app, entrance or EntranceSection(), under_way, shutdown_timeout=finish_s)
     await runner.setup()
-    if (at_once := app.get(AT_ONCE)) and runner.server is not None:
-        runner.server.request_handler = under_way.unless(at_once, runner.server.request_handler)
     try:
         await web.SockSite(runner, listening, backlog=_BACKLOG).start()
         yield
@@ -81,6 +86,22 @@ async def serving(
         await app.shutdown()  # its event streams end now
         await under_way.finished(finish_s)
         await runner.cleanup()
+
+
+class _Runner(web.AppRunner):
+    """Serves through connections of ours."""
+
+    def __init__(
+        self, app: web.Application, entrance: EntranceSection, under_way: "_UnderWay", **terms: Any
+    ) -> None:
+        super().__init__(app, handler_cancellation=True, **terms)
+        self._entrance = entrance
+        self._under_way = under_way
+
+    async def _make_server(self) -> Server:
+        server = Server(await super()._make_server(), self._entrance, self.app.get(REFUSE, plainly))
+        server.request_handler = self._under_way.of(server, self.app.get(AT_ONCE))
+        return server
 
 
 class _UnderWay:
@@ -108,12 +129,22 @@ class _UnderWay:
             if self._open == 0:
                 self._none.set()
 
-    def unless(self, at_once: AtOnce, routed: Routed) -> Routed:
-        """``routed``, but for what is answered at once."""
+    def of(self, server: Server, at_once: AtOnce | None) -> Routed:
+        """What handles the requests of ``server``."""
+        routed = server.request_handler
 
         async def handled(request: web.BaseRequest) -> web.StreamResponse:
-            answer = None if self._closing else at_once(request)
-            return await routed(request) if answer is None else answer
+            server.busy(request.protocol)
+            try:
+                if at_once and not self._closing and (answer := at_once(request)):
+                    return answer
+                if unfit := misfit(request):
+                    answer = server.refuse(*unfit)
+                    answer.force_close()
+                    return answer
+                return await routed(request)
+            finally:
+                server.rest(request.protocol)
 
         return handled
 

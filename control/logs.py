@@ -33,6 +33,12 @@ with without("rich"):
 Logger = FilteringBoundLogger
 Event = MutableMapping[str, Any]
 _SECRET_WORDS = ("password", "token", "secret", "authorization", "api_key", "cookie")
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    code: f"\\u{code:04x}"
+    for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Control characters, and those that break lines or turn the direction of text."""
+
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
@@ -45,9 +51,11 @@ def configure(
     level = logging.getLevelNamesMapping()[section.level.upper()]
     write = _Writer(out)
     identity = _Identity(process, instance)
-    last = (structlog.processors.format_exc_info, redact)  # text, without the frames' variables
+    # Text, without the frames' variables.
+    last: tuple[Any, ...] = (structlog.processors.format_exc_info, redact)
     render: Any = _json
     if console:
+        last = (*last, visible)
         render = structlog.dev.ConsoleRenderer(
             colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -175,6 +183,16 @@ def redact(_logger: Any, _method: str, event: Event) -> Event:
                 event[key] = masked(value, secret=True)
             elif "=" in value or "@" in value:
                 event[key] = masked(value, secret=False)
+    return event
+
+
+def visible(_logger: Any, _method: str, event: Event) -> Event:
+    """Show control characters as escapes: what callers sent must not steer a terminal, nor begin
+    a line of its own. JSON does so anyway."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            lines = value.split("\n") if key == "exception" else [value]
+            event[key] = "\n".join(line.translate(_ESCAPES) for line in lines)
     return event
 
 

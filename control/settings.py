@@ -13,6 +13,7 @@ from control.webhooks.signature import key_of
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|K|M|G)?", re.IGNORECASE)
 _SIZE_UNIT = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SERVICE = re.compile(r"([a-z][a-z0-9_-]{0,31})|([a-z][a-z0-9_-]{0,31}=)?(?P<url>https?://[^/]\S*)")
+_RATE = re.compile(r"[1-9]\d{0,8}/[smh](?::[1-9]\d{0,8})?")
 _USERINFO = re.compile(r"(?<=://)([^\s:/@]*)(:\S*)?@")
 _PASSWORD_PARAM = re.compile(r"((?:password|passwd|pwd|token|secret)=)[^&\s]+", re.IGNORECASE)
 
@@ -164,6 +165,25 @@ def secrets_text(least: int) -> Callable[[str], tuple[str, ...]]:
         return tuple(one(secret) for secret in words(text))
 
     return parse
+
+
+def tokens(least: int) -> Callable[[str], str]:
+    """One secret of at least ``least`` characters, or several with blanks between them: the first
+    is the one to use, the others are good as well. None is repeated."""
+
+    def parse(text: str) -> str:
+        if any(len(one) < least for one in text.split()):
+            raise ValueError(f"must be at least {least} characters long; blanks divide several")
+        return text
+
+    return parse
+
+
+def rate(text: str) -> str:
+    """``600/m``, ``10/s``, ``5000/h``, or with how many may come at once ``600/m:50``."""
+    if _RATE.fullmatch(text) is None:
+        raise ValueError(f"must be such as 600/m, 10/s or 5000/h:200, not {text!r}")
+    return text
 
 
 def mailbox(text: str) -> str:

@@ -21,7 +21,7 @@ from control.health.probes import Probes
 from control.health.watchdog import Watchdog
 from control.jwt_tokens import JwtVerifier
 from control.lifespan import Lifespan
-from control.listener import AT_ONCE
+from control.listener import AT_ONCE, REFUSE
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.networks.catalogue import Catalogue
@@ -32,6 +32,7 @@ from control.status.page import open_page
 from control.stores import redis
 from control.stores.graph import Graph
 from control.stores.postgres import Database
+from control.stores.wire import Wire
 from control.subscriber import Subscriber
 from control.subscribers.bell import Bell
 from control.subscribers.roster import Roster
@@ -44,6 +45,7 @@ from service.callbacks import Callbacks
 from service.clients import Clients
 from service.handlers import ingest
 from service.health_pages import HealthPages
+from service.limits import Attempts, Limits
 from service.statuspage.site import StatusSite
 from service.subscriptions import Subscriptions
 from service.traffic import Jobs, Traffic
@@ -119,8 +121,8 @@ async def build(
     app = web.Application(
         middlewares=(*await _entrance(life, config, arrivals, instance), bridge.check)
     )
-    app[AT_ONCE] = arrivals.at_once
-    app[appkeys.CONFIG] = config.service
+    app[AT_ONCE], app[REFUSE] = arrivals.at_once, arrivals.refuse
+    app[appkeys.CONFIG], app[appkeys.ENTRANCE] = config.service, config.entrance
     app[appkeys.JOBS] = jobs
     app[appkeys.FEED] = EventFeed(subscriber, jobs)
     app[appkeys.KINDS] = known
@@ -130,13 +132,13 @@ async def build(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
     app[appkeys.JWT] = JwtVerifier(config.identity, clock) if config.identity.jwks_url else None
+    await _limit(app, life, config, commands, clock)
     app[appkeys.OPENAPI] = openapi.document(table, known, open_paths)
     app[appkeys.CLOSING] = asyncio.Event()
     app[appkeys.PROBES] = probes
     app[appkeys.PLANE] = plane
     app[appkeys.FLAGS] = frozenset((*DECLARED, *config.control.flags))
-    app[appkeys.GATE] = bridge
-    app[appkeys.BYPASS] = bypass
+    app[appkeys.GATE], app[appkeys.BYPASS] = bridge, bypass
     app[appkeys.HEALTH] = engine
     app[appkeys.STATUS] = open_page(
         life, config, kind="service", plane=plane, engine=engine, database=database, clock=clock,
@@ -217,6 +219,17 @@ async def _entrance(
     )
     traces = () if made is None else (middleware.Traces(made).trace,)
     return (arrivals.correlate, *traces, middleware.explain)
+
+
+async def _limit(
+    app: web.Application, life: Lifespan, config: Config, commands: Redis, clock: Clock
+) -> None:
+    """Limit what is written of each principal and, where configured, how often they ask."""
+    app[appkeys.LIMITS], app[appkeys.ATTEMPTS] = None, Attempts(clock)
+    if (allowance := config.entrance.allowance) is not None:
+        wire = await life.enter(aclosing(Wire(commands)))
+        app[appkeys.LIMITS] = limits = Limits(allowance, wire, app[appkeys.CLIENTS], clock)
+        app.on_response_prepare.append(limits.tell)
 
 
 async def settled(app: web.Application, within_s: float) -> None:

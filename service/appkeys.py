@@ -6,6 +6,7 @@ from aiohttp import web
 
 from control.clock import Clock
 from control.config import ServiceSection
+from control.entrance_settings import EntranceSection
 from control.flags.plane import ControlPlane
 from control.health.engine import Engine
 from control.health.probes import Probes
@@ -20,6 +21,7 @@ from service.callbacks import Callbacks
 from service.clients import Clients
 from service.gate import Gate
 from service.health_pages import HealthPages
+from service.limits import Attempts, Limits
 from service.problems import Problem
 from service.statuspage.site import StatusSite
 from service.subscriptions import Subscriptions
@@ -28,6 +30,7 @@ from worker.jobs.feed import EventFeed
 from worker.jobs.kinds import Kind, Kinds
 from worker.jobs.manager import JobStateManager
 
+ENTRANCE = web.AppKey("entrance", EntranceSection)
 CONFIG = web.AppKey("config", ServiceSection)
 JOBS = web.AppKey("jobs", JobStateManager)
 FEED = web.AppKey("feed", EventFeed)
@@ -66,6 +69,10 @@ KEYRING = web.AppKey("keyring", Keyring)
 JWT = web.AppKey[JwtVerifier | None]("jwt", object)  # type: ignore[arg-type]
 """Where JWTs are taken; ``None`` where the configuration names no issuer."""
 
+LIMITS = web.AppKey[Limits | None]("limits", object)  # type: ignore[arg-type]
+"""``None`` where everybody may ask as often as they like."""
+
+ATTEMPTS = web.AppKey("attempts", Attempts)
 ARCHIVE = web.AppKey("archive", Archive)
 
 OPENAPI = web.AppKey("openapi", bytes)

@@ -14,7 +14,7 @@ from control import logs
 from control.errors import StoreUnavailable
 from control.jwt_tokens import looks_like_jwt
 from control.principals import ANONYMOUS, Principal, Role
-from service.appkeys import CONFIG, JWT, KEYRING, PLANE, PRINCIPAL, REQUEST_ID
+from service.appkeys import ATTEMPTS, CONFIG, JWT, KEYRING, LIMITS, PLANE, PRINCIPAL, REQUEST_ID
 from service.problems import FORBIDDEN, UNAUTHORISED, Problem
 from worker.jobs.job import JobRecord
 
@@ -47,8 +47,11 @@ def guarded(access: Access, handler: Handler) -> Handler:
     if access is Access.PUBLIC:
         return handler
 
+    steers = access in (Access.OPERATOR, Access.ADMINISTRATOR)
+
     async def checked(request: web.Request) -> web.StreamResponse:
-        principal = await _identified(request)
+        _refuse_cross_site(request)
+        principal = await _counted(request, steers=steers)
         if principal is None:
             if access is not Access.JOBS or not _jobs_are_open(request):
                 raise _unauthorised("This needs a token.", _REALM)
@@ -94,8 +97,12 @@ def require_owner(request: web.Request, record: JobRecord) -> None:
 
 
 async def _enter_refused(request: web.Request, principal: Principal, needed: Role) -> None:
-    """Who tried to steer and may not is in the audit, like everybody else who tried."""
+    """Who tried to steer and may not is in the audit, like everybody else who tried; who goes on
+    and on trying, in the log alone."""
     tried = f"{request.method} {request.rel_url.raw_path[:_TRIED]} needs the role {needed}"
+    if not request.app[ATTEMPTS].count(principal.name):
+        _LOG.info("[AUDIT] forbidden", actor=principal.name, outcome="refused", detail=tried)
+        return
     try:
         await request.app[PLANE].ledger.note(
             "forbidden",
@@ -106,6 +113,30 @@ async def _enter_refused(request: web.Request, principal: Principal, needed: Rol
         )
     except StoreUnavailable:
         _LOG.info("[AUDIT] forbidden", actor=principal.name, outcome="refused", detail=tried)
+
+
+async def _counted(request: web.Request, *, steers: bool) -> Principal | None:
+    """Who asks, once it is clear that they may ask now. Raises :class:`Problem` 401 and 429."""
+    limits = request.app[LIMITS]
+    if limits is None:
+        return await _identified(request)
+    token = _BEARER.fullmatch(request.headers.get("Authorization", "").strip())
+    if token and not (_is_jwt(request, token[1]) or request.app[KEYRING].knows(token[1])):
+        await limits.take_unknown(request)
+    principal = await _identified(request)
+    await limits.take(request, principal, steers=steers)
+    return principal
+
+
+def _refuse_cross_site(request: web.Request) -> None:
+    """Refuse what a page of another site has a browser send: where callers need no token, being
+    able to reach us is all that they need. Raises :class:`Problem` 403."""
+    if (
+        request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+        and request.method not in ("GET", "HEAD")
+        and "Authorization" not in request.headers
+    ):
+        raise Problem(FORBIDDEN, "Pages of other sites may change nothing here without a token.")
 
 
 async def _identified(request: web.Request) -> Principal | None:
@@ -122,9 +153,13 @@ async def _identified(request: web.Request) -> Principal | None:
 
 async def _principal(request: web.Request, token: str) -> Principal | None:
     verifier = request.app[JWT]
-    if verifier is not None and looks_like_jwt(token):
+    if verifier is not None and _is_jwt(request, token):
         return await verifier.identify(token)
     return await request.app[KEYRING].identify(token)
+
+
+def _is_jwt(request: web.Request, token: str) -> bool:
+    return request.app[JWT] is not None and looks_like_jwt(token)
 
 
 def _jobs_are_open(request: web.Request) -> bool:

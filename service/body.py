@@ -8,17 +8,21 @@ large model holds up the loop.
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TypeVar
 
 import msgspec
 from aiohttp import HttpVersion11, web
 
-from service.problems import MALFORMED, OTHER, TOO_LARGE, UNSUPPORTED, Problem
+from service.appkeys import ENTRANCE
+from service.problems import MALFORMED, OTHER, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
 from worker.jobs.kinds import invalid
 
 T = TypeVar("T")
 ENCODINGS = ("gzip", "deflate")
+SLOWEST = 16 << 10
+"""Bytes a second at which a body of any size is still read to its end."""
+
 _BLOCK = 256 << 10
 _MAX_MEMBERS = 10_000
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -27,7 +31,7 @@ _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 async def read(request: web.Request, *, max_body: int) -> bytes:
     """The whole body, decompressed. ``max_body`` bytes bound it before and after decompression.
 
-    Raises :class:`Problem`: 400 empty or broken, 413 too large, 415 unknown encoding.
+    Raises :class:`Problem`: 400 empty or broken, 408 too slow, 413 too large, 415 unknown encoding.
     """
     body = b"".join([block async for block in stream(request, max_body=max_body)])
     if not body:
@@ -111,6 +115,40 @@ def too_large(limit: int) -> Problem:
     return Problem(TOO_LARGE, f"The body is over the limit of {limit} bytes.", {"limit": limit})
 
 
+def _too_slow(size: int) -> Problem:
+    """The 408; the connection ends, as the rest may never come."""
+    return Problem(
+        TOO_SLOW, f"Only {size} bytes of the body came in time.", headers={"Connection": "close"}
+    )
+
+
+class Patience:
+    """How long a client is waited for: ``within_s`` in all, and a second more for every
+    :data:`SLOWEST` bytes that came. What we do between them does not count."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._size = 0
+        self._left_s = request.app[ENTRANCE].body_s
+
+    async def of(self, coming: Awaitable[T]) -> T:
+        """What comes next. Raises :class:`Problem` 408."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(max(0.0, self._left_s)):
+                return await coming
+        except TimeoutError:
+            raise _too_slow(self._size) from None
+        finally:
+            self._left_s -= loop.time() - began
+
+    def add(self, piece: bytes) -> bytes:
+        """``piece``, which came."""
+        self._size += len(piece)
+        self._left_s += len(piece) / SLOWEST
+        return piece
+
+
 class Inflater:
     """Decompresses one body, in pieces, to at most ``limit`` bytes."""
 
@@ -183,7 +221,8 @@ async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
     """The body in blocks of about 256 KiB, so that a thread is not asked for each packet."""
     waiting: list[bytes] = []
     size = 0
-    async for piece in request.content.iter_any():
+    patience = Patience(request)
+    while piece := patience.add(await patience.of(request.content.readany())):
         waiting.append(piece)
         size += len(piece)
         if size >= _BLOCK:

@@ -1,7 +1,7 @@
 """Passing a raised bridge: signed, expiring tokens for operators who test behind it."""
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jwt
 
@@ -24,16 +24,17 @@ class Bearer(NamedTuple):
 
 
 class Bypass:
-    """Issues and checks the tokens (JWT, HS256). Without a ``secret`` there are none."""
+    """Issues and checks the tokens (JWT, HS256). Without a ``secret`` there are none; of several,
+    with blanks between them, the first one signs."""
 
     def __init__(self, secret: str, clock: Clock) -> None:
-        self._secret = secret
+        self._secrets = secret.split()
         self._clock = clock
 
     @property
     def configured(self) -> bool:
         """Whether there is a secret to sign with."""
-        return bool(self._secret)
+        return bool(self._secrets)
 
     def issue(self, bearer: Bearer, ttl_s: int) -> tuple[str, datetime]:
         """A token that is good for ``ttl_s``, and when it expires (whole seconds, UTC)."""
@@ -46,7 +47,7 @@ class Bypass:
             "jti": bearer.jti,
             "exp": int(expires_at.timestamp()),
         }
-        return jwt.encode(claims, self._secret, algorithm=_ALGORITHM), expires_at
+        return jwt.encode(claims, self._secrets[0], algorithm=_ALGORITHM), expires_at
 
     def bearer(self, token: str) -> Bearer | None:
         """Whose token this is; ``None``, and a line in the log, where it is not good."""
@@ -54,13 +55,7 @@ class Bypass:
             _LOG.info("bypass refused", reason="not configured")
             return None
         try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[_ALGORITHM],
-                audience=AUDIENCE,
-                options={"require": ["exp", "sub", "jti", "aud"], "verify_exp": False},
-            )
+            claims = self._claims(token)
         except jwt.PyJWTError as error:
             _LOG.info("bypass refused", reason=type(error).__name__)
             return None
@@ -69,6 +64,24 @@ class Bypass:
             _LOG.info("bypass refused", reason="expired", jti=claims["jti"])
             return None
         return Bearer(claims["sub"], claims["jti"])
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """What a token says that one of the secrets signed."""
+        wrong = jwt.InvalidSignatureError()
+        for secret in self._secrets:
+            try:
+                claims: dict[str, Any] = jwt.decode(
+                    token,
+                    secret,
+                    algorithms=[_ALGORITHM],
+                    audience=AUDIENCE,
+                    options={"require": ["exp", "sub", "jti", "aud"], "verify_exp": False},
+                )
+            except jwt.InvalidSignatureError as error:
+                wrong = error
+            else:
+                return claims
+        raise wrong
 
 
 def new_bearer(actor: str) -> Bearer:

@@ -59,7 +59,7 @@ async def run(config: Config, listening: socket.socket, instance: str) -> None:
     async with Lifespan() as life:
         application = await app.build(config, life, instance=instance)
         await app.settled(application, _SETTLE_S)
-        await life.enter(serving(application, listening))
+        await life.enter(serving(application, listening, entrance=config.entrance))
         log.info("serving", url=url_of(listening))
         await life.stopping()
         app.begin_stop(application)

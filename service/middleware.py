@@ -51,6 +51,12 @@ _ALWAYS = CIMultiDict({
 """On every answer; a page that needs more sets its own policy, and what pages of others may show
 says so."""
 
+_UNREADABLE = {
+    400: problems.MALFORMED,
+    408: problems.TOO_SLOW,
+    431: problems.HEAD_TOO_LARGE,
+    500: problems.INTERNAL,
+}
 _OF_PROBES = CIMultiDict({**HEADERS, **_ALWAYS})
 
 
@@ -75,6 +81,16 @@ class Arrivals:
         response = web.Response(status=status, body=body, headers=_OF_PROBES)
         response.headers["X-Request-ID"] = _request_id(request)
         self._count(request.raw_path, request.method, status, time.perf_counter() - began)
+        return response
+
+    def refuse(self, status: int, why: str) -> web.Response:
+        """The answer to what could not be read, which meets nothing else of this module."""
+        request_id = ids.new_id()
+        kind = _UNREADABLE.get(status, problems.OTHER)
+        response = problems.Problem(kind, why, status=status).response(request_id)
+        response.headers.update(_ALWAYS)
+        response.headers["X-Request-ID"] = request_id
+        self._count("unmatched", "other", status, None)
         return response
 
     @web.middleware

@@ -13,7 +13,7 @@ from service import problems
 from service.auth import Access
 from service.examples import BODIES
 from service.handlers.kinds import form
-from service.problems import ProblemType
+from service.problem_type import ProblemType
 from service.routing import Route
 from service.schemas import KindForm, Payload, ProblemDocument
 from service.submission import MOST_AT_ONCE, with_terms
@@ -32,8 +32,10 @@ _PATH_PARAMETERS = {
         "schema": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"},
     },
 }
-_EVERYWHERE = (problems.INTERNAL,)
-_GUARDED = (problems.UNAUTHORISED, problems.UNAVAILABLE)
+_EVERYWHERE = (problems.INTERNAL, problems.HEAD_TOO_LARGE)
+_GUARDED = (problems.UNAUTHORISED, problems.TOO_OFTEN, problems.UNAVAILABLE)
+_CHANGING = (problems.FORBIDDEN,)
+_WITH_BODY = (problems.TOO_SLOW,)
 _GATED = (problems.BRIDGE_UP, problems.CONTROL_STATE_STALE)
 _SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
@@ -190,7 +192,13 @@ def _responses(route: Route, schemas: _Schemas, *, gated: bool) -> dict[str, Any
     }
     by_status: dict[str, list[ProblemType]] = {}
     general = _EVERYWHERE if route.access is Access.PUBLIC else (*_GUARDED, *_EVERYWHERE)
-    for kind in (*route.refusals, *general, *(_GATED if gated else ())):
+    for applies, kinds_of in (
+        (route.access is not Access.PUBLIC and route.method != "GET", _CHANGING),
+        (bool(route.body), _WITH_BODY),
+        (gated, _GATED),
+    ):
+        general = (*general, *kinds_of) if applies else general
+    for kind in dict.fromkeys((*route.refusals, *general)):
         by_status.setdefault(str(kind.status), []).append(kind)
     for status, kinds in sorted(by_status.items()):
         if status not in responses:

@@ -19,6 +19,7 @@ from control.flags.errors import CommandTimedOut, NobodyListens
 from control.networks.network import UnknownNetwork
 from control.status.errors import Illegal, Unknown
 from control.subscribers.tokens import BadToken
+from service.problem_type import ProblemType
 from worker.jobs.errors import (
     JobFinished,
     JobNotFailed,
@@ -38,21 +39,6 @@ STALE_RETRY_AFTER_S = (1, 2)
 """The same where this instance lost touch; one of these, so that callers spread."""
 
 _LINE = re.compile(r"line (\d+)\b")
-
-
-@dataclass(frozen=True)
-class ProblemType:
-    """One kind of problem: the last part of its ``type``, its status, and what it means."""
-
-    name: str
-    status: int
-    title: str
-    meaning: str
-
-    @property
-    def uri(self) -> str:
-        """The problem's ``type``: a reference relative to the API, where its meaning is told."""
-        return f"/problems/{self.name}"
 
 
 MALFORMED = ProblemType(
@@ -140,6 +126,12 @@ UNIQUE_KEY_TAKEN = ProblemType(
     "Another job has this unique key",
     "`run_id` is that job; once it has ended, this one can be run again.",
 )
+TOO_SLOW = ProblemType(
+    "request-timeout",
+    408,
+    "The request came too slowly",
+    "The head, or the body, was not there in time. Nothing of it was carried out.",
+)
 TOO_LARGE = ProblemType(
     "too-large",
     413,
@@ -175,6 +167,12 @@ TOO_OFTEN = ProblemType(
     429,
     "Too many of these requests",
     "You, or all callers together, asked this too often. Ask again after `Retry-After`.",
+)
+HEAD_TOO_LARGE = ProblemType(
+    "head-too-large",
+    431,
+    "The head of the request is too large",
+    "The address or a header field is too long, or there are too many fields.",
 )
 INTERNAL = ProblemType(
     "internal-error",
@@ -230,7 +228,7 @@ TYPES: Mapping[str, ProblemType] = MappingProxyType({
         MALFORMED, UNAUTHORISED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_ACCEPTABLE,
         NOT_FINISHED, NO_RESULT, FINISHED, NOT_FAILED, UNIQUE_KEY_TAKEN, ILLEGAL,
         NOT_CONFIGURED,
-        VERSION_MISMATCH, TOO_LARGE,
+        VERSION_MISMATCH, TOO_SLOW, TOO_LARGE, HEAD_TOO_LARGE,
         UNSUPPORTED, INVALID, KEY_REUSED, DEBOUNCED, TOO_OFTEN, INTERNAL, UNAVAILABLE, BRIDGE_UP,
         CONTROL_STATE_STALE, NOBODY_LISTENS, COMMAND_TIMEOUT, ACKNOWLEDGEMENT_TIMEOUT, OTHER,
     )

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from service import auth, body
 from service.auth import Access
-from service.problems import ProblemType
+from service.problem_type import ProblemType
 
 JSON = "application/json"
 

@@ -75,7 +75,8 @@ class Upload:
         await body.begin(request, max_body=self._limit)
         try:
             form = await request.multipart()
-            while (part := await form.next()) is not None:
+            patience = self._patience = body.Patience(request)
+            while (part := await patience.of(form.next())) is not None:
                 if isinstance(part, MultipartReader) or part.name is None:
                     raise InvalidInput("has a part that is no field", "body")
                 await self._take_part(part, part.name)
@@ -87,7 +88,7 @@ class Upload:
     async def _take_part(self, part: BodyPartReader, name: str) -> None:
         role = FIELDS.get(name)
         if role is None:
-            self.fields[name] = await _text(part, name)
+            self.fields[name] = await self._patience.of(_text(part, name))
             return
         if len(self.files) == _MAX_FILES:
             raise InvalidInput(f"has more than {_MAX_FILES} files", "body")
@@ -97,7 +98,8 @@ class Upload:
 
     async def _part_blocks(self, part: BodyPartReader, *, gzip: bool) -> AsyncIterator[bytes]:
         inflater = body.Inflater("gzip", self._limit) if gzip else None
-        while block := await part.read_chunk(_BLOCK):
+        patience = self._patience
+        while block := patience.add(await patience.of(part.read_chunk(_BLOCK))):
             yield await asyncio.to_thread(inflater.feed, block) if inflater else block
         if inflater:
             inflater.finish()

@@ -91,7 +91,7 @@ async def served(config: Config, *, knowing: bool = True, **service: Any) -> Asy
     async with Lifespan(signals=False) as life:
         app = await service_app.build(config, life, instance=ids.new_id())
         listening = socket.create_server(("127.0.0.1", 0))
-        await life.enter(serving(app, listening))
+        await life.enter(serving(app, listening, entrance=config.entrance))
         url = url_of(listening)
         if knowing:
             await wait_until(app[PLANE].replica.admits)

@@ -88,7 +88,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         )
         probes = Probes(engine, clock=clock)
         metrics = Metrics("worker", Checks(engine, probes, clock), Loop(watchdog))
-        await life.enter(serving(_pages(probes, metrics), listening))
+        await life.enter(serving(_pages(probes, metrics), listening, entrance=config.entrance))
         await life.enter(
             liveness.served(
                 config.worker.host,

@@ -287,7 +287,8 @@ def _table(*titles: str) -> Table:
 
 
 def _print(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    Console(width=width, markup=False).print(table)
 
 
 def _short(moment: str | None) -> str:

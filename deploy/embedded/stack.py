@@ -54,7 +54,8 @@ class Stack:
         self._listeners: list[socket.socket] = []
         self._ready = False
         self._keeping: list[asyncio.Task[None]] = []
-        self.admin_token = config.service.admin_token or folder.secret("admin-token")
+        self._admin_tokens = config.service.admin_token or folder.secret("admin-token")
+        self.admin_token = self._admin_tokens.split()[0]
         try:
             services = self._listen(plan.services, plan.port, "--port")
             workers = self._listen(plan.workers, plan.worker_port, "--worker-port")
@@ -66,7 +67,7 @@ class Stack:
             **environ,
             **import_path(environ),
             **self._stores.addresses.environment(),
-            "DRAWBRIDGE_ADMIN_TOKEN": self.admin_token,
+            "DRAWBRIDGE_ADMIN_TOKEN": self._admin_tokens,
             "DRAWBRIDGE_SECRET": config.control.secret or folder.secret("signing-secret"),
             "DRAWBRIDGE_CALLBACK_SECRET": " ".join(config.callbacks.secrets)
             or folder.secret("callback-secret", signature.new_secret),

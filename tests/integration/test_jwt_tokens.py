@@ -149,6 +149,62 @@ async def test_a_forged_token_is_refused(issuer: Issuer, verifier: JwtVerifier) 
         assert await verifier.identify(token) is None
 
 
+def with_header(issuer: Issuer, key: str = "one", kid: str = "", **header: Any) -> str:
+    """A token that is signed with that key, says so or names another, and says more."""
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": 4_000_000_000}
+    return jwt.encode(claims, issuer.keys[key], "RS256", {"kid": kid or key, **header})
+
+
+async def test_nothing_in_a_token_makes_us_fetch_or_trust_a_key(
+    issuer: Issuer, verifier: JwtVerifier
+) -> None:
+    assert await verifier.identify(issuer.token()) is not None
+    mine = issuer.keys["mine"] = rsa.generate_private_key(65537, 2048)
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(mine.public_key()))
+    where = issuer.url.replace("/jwks", "/mine")
+    for lure in ({"jwk": public}, {"jku": where}, {"x5u": where}, {"x5c": ["AAAA"]}):
+        assert await verifier.identify(with_header(issuer, "mine", **lure)) is None
+        assert await verifier.identify(with_header(issuer, "mine", "one", **lure)) is None
+    assert issuer.asked == 1
+
+
+def raw_token(header: str, body: str = "{}") -> str:
+    parts = (jwt.utils.base64url_encode(part.encode()).decode() for part in (header, body))
+    return ".".join((*parts, "AAAA"))
+
+
+@pytest.mark.parametrize("header", [
+    '{"alg":"none"}', '{"alg":"None","kid":"one"}', '{"alg":"nOnE","kid":"one"}', '{"alg":null}',
+    '{"alg":["RS256"]}', '{"alg":"HS256","kid":"one"}', '{"alg":"hs256","kid":"one"}', "[]", "1",
+    '{"alg":"RS256","kid":["one"]}', '{"alg":"RS256","kid":1}', '{"alg":"RS256","kid":null}',
+    '{"alg":"RS256","kid":"../../etc/passwd"}', '{"alg":"ES256","kid":"one"}',
+    '{"alg":"RS256","kid":"one","crit":["exp"]}', '{"alg":"RS256","kid":"one","b64":false}',
+    "{" * 2_000, '{"alg":"none","alg":"RS256","kid":"one"}',
+])  # fmt: skip
+async def test_a_header_that_should_not_be_is_refused(verifier: JwtVerifier, header: str) -> None:
+    assert await verifier.identify(raw_token(header)) is None
+
+
+async def test_a_header_that_must_be_understood_is_refused(
+    issuer: Issuer, verifier: JwtVerifier
+) -> None:
+    assert await verifier.identify(with_header(issuer)) is not None
+    assert await verifier.identify(with_header(issuer, crit=["bounds"], bounds="x")) is None
+    assert await verifier.identify(with_header(issuer, alg="PS256")) is None
+
+
+@pytest.mark.parametrize("claims", [
+    {"exp": "tomorrow"}, {"exp": -1}, {"exp": True}, {"aud": []}, {"aud": [7]},
+    {"aud": AUDIENCE + " "}, {"iss": ISSUER + "/"}, {"sub": 7}, {"sub": {"a": 1}}, {"sub": ""},
+    {"sub": "a\nb"}, {"sub": "x" * 256},
+    {"nbf": "x"}, {"iat": 10**11},
+], ids=str)  # fmt: skip
+async def test_claims_of_wrong_types_are_refused(
+    issuer: Issuer, verifier: JwtVerifier, claims: dict[str, Any]
+) -> None:
+    assert await verifier.identify(issuer.token(**claims)) is None
+
+
 async def test_new_keys_are_found_but_unknown_ones_cannot_make_us_ask_for_ever(
     issuer: Issuer, verifier: JwtVerifier, clock: MovableClock
 ) -> None:

@@ -84,6 +84,17 @@ async def test_the_configured_token_works_without_postgresql(stores: LiveStores)
         assert await without.identify("") is None
 
 
+async def test_one_configured_token_replaces_another() -> None:
+    clock = ManualClock()
+    async with Database(PostgresSection(url="postgresql://127.0.0.1:1/x")) as away:
+        keyring = Keyring(ApiKeys(away, clock), admin_token=f"{ADMIN} before-{ADMIN}", clock=clock)
+        for token in (ADMIN, f"before-{ADMIN}"):
+            assert await keyring.identify(token) == Principal("admin-token", Role.ADMINISTRATOR)
+            assert keyring.knows(token)
+        for token in (f"{ADMIN} before-{ADMIN}", "before-", " "):
+            assert await keyring.identify(token) is None
+
+
 @pytest.mark.parametrize("token", ["", "x", "dbk_", "dbk_" + "a" * 42, "dbk_" + "ä" * 43, "\udcff"])
 async def test_what_cannot_be_a_key_is_refused_without_a_question(token: str) -> None:
     clock = ManualClock()

@@ -155,7 +155,7 @@ def test_no_stack_means_no_note(tmp_path: Path) -> None:
 
 # No lower-case letters, digits or asterisks: what is found of such a password has leaked.
 SECRETS = st.text(
-    string.ascii_uppercase + string.punctuation.replace("*", ""), min_size=5, max_size=40
+    string.ascii_uppercase + string.punctuation.replace("*", ""), min_size=16, max_size=40
 )
 SECRET_VARIABLES = ("NEO4J_PASSWORD", "DRAWBRIDGE_ADMIN_TOKEN", "DRAWBRIDGE_TOKEN")
 
@@ -165,7 +165,9 @@ SECRET_VARIABLES = ("NEO4J_PASSWORD", "DRAWBRIDGE_ADMIN_TOKEN", "DRAWBRIDGE_TOKE
 def test_no_secret_is_ever_shown(secret: str) -> None:
     for variable in SECRET_VARIABLES:
         # What is shown does not depend on the secret, so it cannot tell anything of it.
-        assert list(one({variable: secret}).rows()) == list(one({variable: "other"}).rows())
+        assert list(one({variable: secret}).rows()) == list(
+            one({variable: "another-of-16-and-more"}).rows()
+        )
         assert row(one({variable: secret}), variable)[0] == "***"
 
 

@@ -243,3 +243,25 @@ except RuntimeError:
         [sys.executable, "-c", script], text=True, cwd=ROOT, env=clean_environment()
     )
     assert json.loads(said)["event"] == "last words"
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize(
+    "said", ["two\r\nlines", "\x1b[2J\x1b]0;title\x07", "\x9b31m", "a\u2028b", "\u202egpj.exe"]
+)
+def test_what_callers_say_neither_steers_a_terminal_nor_begins_a_line(form: str, said: str) -> None:
+    sink = Sink(format=form)
+    logs.get("x").info("request", detail=said, reason=said)
+    logging.getLogger("library").error("%s", said)
+    assert len(sink.text.splitlines()) == 2
+    assert not set(sink.text) & {"\r", "\x1b", "\x07", "\x9b", "\u2028", "\u202e"}
+
+
+def test_a_traceback_on_a_console_keeps_its_lines() -> None:
+    sink = Sink(format="console")
+    try:
+        int("\x1b[31mred")
+    except ValueError:
+        logs.get("x").error("unforeseen error", exc_info=True)
+    assert sink.text.count("\n") > 3
+    assert "\x1b" not in sink.text
