@@ -151,7 +151,7 @@ class ServiceSection:
         "",
         "a bearer token with the role administrator, besides the stored API keys; `new old` to "
         "change it",
-        tokens(16),
+        tokens(1),
         secret=True,
     )
 
