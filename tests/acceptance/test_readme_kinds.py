@@ -28,7 +28,7 @@ def section() -> list[tuple[str, str]]:
     """The blocks of the section: (language, text)."""
     text = (ROOT / "README.md").read_text()
     _, _, rest = text.partition("### Your own kind of job\n")
-    return _BLOCK.findall(rest.partition("\n## ")[0])
+    return _BLOCK.findall(re.split(r"\n###? ", rest)[0])
 
 
 class Terminal:

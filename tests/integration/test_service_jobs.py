@@ -120,6 +120,14 @@ async def test_what_cannot_be_given_is_406(api: Served, accept: str) -> None:
     headers = {"Accept": accept}
     async with api.http.get(f"/optimize/{run_id}/result", headers=headers) as response:
         assert response.status == 406
+        assert (await problem(response))["available"][:2] == ["application/json", "text/csv"]
+
+
+async def test_no_picture_is_made_of_what_is_no_flow(api: Served) -> None:
+    run_id = await solved(api)
+    headers = {"Accept": "image/svg+xml"}
+    async with api.http.get(f"/optimize/{run_id}/result", headers=headers) as response:
+        assert response.status == 406
         assert (await problem(response))["available"] == ["application/json", "text/csv"]
 
 

@@ -102,8 +102,8 @@ async def test_optimize_by_either_route_is_the_same_job(api: Served) -> None:
         ("weather", {"payload": {}}, "payload.city"),
         (
             "optimize",
-            {"payload": {"problem": {"format": "network", "network": "n"}}},
-            "payload.problem.format",
+            {"payload": {"problem": {"format": "picture"}}},
+            "payload.problem",
         ),
     ],
 )
