@@ -9,13 +9,12 @@ import hmac
 import os
 from collections.abc import Sequence
 from functools import cached_property
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing import TYPE_CHECKING
 
 from control.errors import DrawbridgeError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 LEAST = 32
 """Characters that a secret has at least."""
@@ -38,7 +37,10 @@ class _Keys:
         self.mark = self._derived(b"mark", _MARK)
 
     @cached_property
-    def cipher(self) -> AESGCM:
+    def cipher(self) -> "AESGCM":
+        # Takes 7 MB, which a worker without subscribers does not need.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
         return AESGCM(self._derived(b"seal", 32))
 
     @cached_property
@@ -50,8 +52,10 @@ class _Keys:
         return self._derived(b"token", 32)
 
     def _derived(self, purpose: bytes, length: int) -> bytes:
+        """Up to 32 bytes: extracted from the secret, and expanded by one block."""
+        extracted = hmac.digest(bytes(32), self._secret, "sha256")
         info = b"drawbridge subscribers " + purpose
-        return HKDF(SHA256(), length, salt=None, info=info).derive(self._secret)
+        return hmac.digest(extracted, info + b"\1", "sha256")[:length]
 
 
 class Vault:
@@ -83,6 +87,8 @@ class Vault:
 
     def open(self, sealed: bytes, owner: str) -> str:
         """The text. Raises :class:`Unreadable`."""
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see cipher
+
         mark, nonce = sealed[:_MARK], sealed[_MARK : _MARK + _NONCE]
         for keys in self._keys:
             if keys.mark == mark:

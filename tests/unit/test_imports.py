@@ -19,6 +19,14 @@ def test_numpy_stays_out_and_can_still_be_had(module: str) -> None:
     assert said == "False\n"
 
 
+def test_a_worker_has_no_cipher_before_it_has_subscribers() -> None:
+    asked = "import sys, worker.app; print('cryptography' in sys.modules)"
+    said = subprocess.check_output(
+        [sys.executable, "-c", asked], text=True, cwd=ROOT, env=clean_environment()
+    )
+    assert said == "False\n"
+
+
 def test_what_is_loaded_already_stays() -> None:
     with without("json", "a_module_that_nobody_has"):
         import json
