@@ -92,15 +92,19 @@ async def test_a_frozen_postgresql_refuses_and_does_nothing_later(
 async def test_a_commit_whose_answer_is_lost_is_known_all_the_same(fleet: Fleet) -> None:
     """PostgreSQL committed; its word on it never arrives, and the connection breaks."""
     known = max(one.position for one in fleet.all)
-    traps = {one.id: one.database.hold_at(b"COMMIT\0", Way.DOWN) for one in fleet.all}
     sent = ids.new_id()
+    asked = {one.id: one.database.hold_at(sent.encode()) for one in fleet.all}
     await fleet.publish("set", SPARE[5], id=sent, value=True)
     controller = await wait_until(
-        lambda: next((one for one in fleet.all if traps[one.id].sprung.is_set()), None)
+        lambda: next((one for one in fleet.all if asked[one.id].sprung.is_set()), None)
     )
+    # From here on: others have transactions too.
+    trap = controller.database.hold_at(b"COMMIT\0", Way.DOWN)
+    for gate in asked.values():
+        gate.let_go()
+    await trap.sprung.wait()
     controller.database.kill()
-    for trap in traps.values():
-        trap.let_go()
+    trap.let_go()
     answer = await fleet.events.first(command_id=sent)
     assert answer["outcome"]["verdict"] == "applied", answer["outcome"]
     after = Position(answer["epoch"], answer["version"])

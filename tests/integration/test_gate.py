@@ -24,7 +24,7 @@ from worker.jobs.manager import Progress
 
 WITHIN_S = 60
 BASE = "/base-pricing/api/v1"
-SECRET = "a secret of the test's own, long enough for HS256"
+SECRET = "a-secret-of-the-tests-own-long-enough-for-HS256"
 OPERATOR = {"Authorization": "Bearer the-admin-token"}
 
 

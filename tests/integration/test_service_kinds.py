@@ -103,7 +103,7 @@ async def test_optimize_by_either_route_is_the_same_job(api: Served) -> None:
         (
             "optimize",
             {"payload": {"problem": {"format": "picture"}}},
-            "payload.problem",
+            "payload.problem.format",
         ),
     ],
 )
