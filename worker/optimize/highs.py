@@ -93,6 +93,8 @@ class Highs:
         self._teller = teller
         self.complaints: list[str] = []
         """The newest errors and warnings, as the solver wrote them."""
+        # Its threads belong to the process, and stay as many as the first run in it had.
+        highspy.Highs.resetGlobalScheduler(True)
         self.model: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         self.model.setOptionValue("log_to_console", False)
         self.model.setCallback(self._called, None)
