@@ -247,6 +247,12 @@ def cut_short(made: FlowNetwork, reason: str) -> tuple[Flow, FlowSolver]:
     return flow, solver
 
 
+def test_one_process_solves_with_other_numbers_of_threads() -> None:
+    made = drawn(3, 20, 60)
+    flows = [solved(made, threads=threads) for threads in (2, 1, 2)]
+    assert len({flow.objective for flow in flows}) == 1
+
+
 def test_a_drained_solve_goes_on_from_where_it_stood() -> None:
     made = drawn(9, 5_000, 50_000)
     flow, solver = cut_short(made, "drain")
