@@ -38,9 +38,8 @@ async def meeting(calls: list[Any]) -> list[Any]:
     return [answer for _, answer in sorted(zip(order, shuffled, strict=True), key=itemgetter(0))]
 
 
-async def test_a_thousand_cancels_meet_a_thousand_finishes(
-    jobs: JobStateManager, redis: Redis
-) -> None:
+async def race(jobs: JobStateManager) -> int:
+    """A thousand cancels against as many finishes; how many came too late."""
     await asyncio.gather(*(jobs.create_job(new(unique=str(n))) for n in range(MANY)))
     await jobs.heartbeat("w1", [], join=True)
     claims = await jobs.claim("w1", "io", MANY, limits={"demo": MANY})
@@ -53,11 +52,21 @@ async def test_a_thousand_cancels_meet_a_thousand_finishes(
     assert all(held == [True] for held in finishes), "a cancel only marks what runs"
     late = [isinstance(answer, JobFinished) for answer in cancels]
     assert all(is_late or a is JobState.RUNNING for is_late, a in zip(late, cancels, strict=True))
-    assert 0 < sum(late) < MANY, "the race was no race"
     for claim in claims:
         record = await jobs.get_job(claim.run_id)
         assert record is not None
         assert record.status is JobState.COMPLETED
+    return sum(late)
+
+
+async def test_a_thousand_cancels_meet_a_thousand_finishes(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    for _ in range(10):
+        if 0 < await race(jobs) < MANY:
+            break  # else one side was through before the other began
+    else:
+        pytest.fail("the race was no race")
     left = {key.decode() async for key in redis.scan_iter(count=1000)}
     assert not [key for key in left if "unique:" in key or "slots:" in key]
     assert await redis.xlen(keys.queue("io", "normal")) == 0
