@@ -54,8 +54,9 @@ class RedisSection:
     url: str = setting(
         "REDIS_URL",
         "redis://127.0.0.1:6379/0",
-        "Redis: redis://, rediss://, unix:// or redis+sentinel://host:port,host:port/master/db",
-        url("redis", "rediss", "unix", "redis+sentinel"),
+        "Redis: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/master/db, or a "
+        "Cluster's redis+cluster://host:port,host:port (rediss+cluster:// by TLS)",
+        url("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "rediss+cluster"),
     )
 
 

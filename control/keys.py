@@ -1,7 +1,8 @@
 """Every Redis key and channel that Drawbridge uses: its type, its lifetime and its owner.
 
-All keys of the job engine carry the hash tag ``{jobs}``, so that a script may touch several of
-them on a Redis Cluster. A test finds any key in Redis that is not listed in :data:`INVENTORY`.
+All keys of the job engine carry the hash tag ``{jobs}``, those of the control plane ``{control}``,
+so that a script may touch several of them on a Redis Cluster. What carries no tag is touched alone.
+A test finds any key in Redis that is not listed in :data:`INVENTORY`.
 """
 
 import re
@@ -67,6 +68,20 @@ INVENTORY = (
         "the command that changed the flag last",
     ),
     Key(
+        CONTROL + "flags",
+        "hash",
+        "permanent",
+        "control.flags",
+        "on a Cluster: the flags where instances listen, written after all other copies",
+    ),
+    Key(
+        "drawbridge:{app_status:<flag>}:flags",
+        "hash",
+        "permanent",
+        "control.flags",
+        "on a Cluster: that flag beside `app_status:<flag>`, in the same slot, with its position",
+    ),
+    Key(
         CONTROL + "command:<command_id>:<attempt>",
         "string",
         "5 s while it is carried out, then 60 s",
@@ -107,6 +122,20 @@ INVENTORY = (
         "10 s",
         "control.health",
         "what an instance wrote last, to read it back",
+    ),
+    Key(
+        CONTROL + "echo:<instance>",
+        "string",
+        "10 s",
+        "control.health",
+        "on a Cluster: the same where the control plane lies",
+    ),
+    Key(
+        JOBS + "echo:<instance>",
+        "string",
+        "10 s",
+        "control.health",
+        "on a Cluster: the same where jobs lie",
     ),
     Key(
         HEALTH + "turn:<service>",
@@ -281,6 +310,7 @@ def schedule(kind: str) -> str:
 
 
 FLAGS = JOBS + "flags"
+HOME_FLAGS = CONTROL + "flags"
 LEASES = CONTROL + "leases"
 REPORTS = CONTROL + "reports"
 BEGAN = CONTROL + "began"
@@ -316,6 +346,12 @@ def status(flag: str) -> str:
     return f"app_status:{flag}"
 
 
+def status_copy(flag: str) -> str:
+    """On a Cluster, what tells which position :func:`status` is of: its tag puts it into the same
+    slot."""
+    return f"drawbridge:{{{status(flag)}}}:flags"
+
+
 def debounce(flag: str) -> str:
     """While it exists, the flag may not change again."""
     return f"app_status:debounce:{flag}"
@@ -327,9 +363,10 @@ def command(command_id: str, attempt: str) -> str:
     return f"{CONTROL}command:{command_id}:{attempt}"
 
 
-def echo(instance: str) -> str:
-    """Where an instance writes to see whether Redis takes and keeps what it is given."""
-    return f"{HEALTH}echo:{instance}"
+def echo(instance: str, beside: str = HEALTH) -> str:
+    """Where an instance writes to see whether Redis takes and keeps what it is given; on a Cluster,
+    whether the server does that has the keys which begin with ``beside``."""
+    return f"{beside}echo:{instance}"
 
 
 def turn(service: str) -> str:

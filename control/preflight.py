@@ -8,13 +8,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from control import logs, migrations
+from control import keys, logs, migrations
 from control.backoff import Backoff
 from control.config import Config, PostgresSection
 from control.errors import ConfigError, StoreUnavailable
 from control.stores import postgres, redis
+from control.stores.cluster import SLOTS, Cluster, is_cluster
+from control.stores.servers import Servers
 
 OLDEST_REDIS = (7, 0)
 ANSWER_S = 2.0
@@ -29,22 +31,44 @@ def checks(config: Config) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
 
 async def check_redis(url: str) -> None:
     """Raises :class:`ConfigError` for a Redis that cannot do, :class:`StoreUnavailable`."""
-    client = redis.client(url, timeout_s=ANSWER_S, retries=0)
+    if is_cluster(url):
+        await _check_cluster(Cluster(url))
+    servers = Servers(url, timeout_s=ANSWER_S, retries=0)
     try:
         with redis.guard():
-            info = await client.info("server", "cluster")
+            info = await servers.commands(keys.JOBS).info("server", "cluster")
     except RedisError:
         return  # INFO is not allowed to this user
     finally:
-        await client.aclose()
-    if info.get("cluster_enabled"):
+        await servers.aclose()
+    if info.get("cluster_enabled") and not is_cluster(url):
         raise ConfigError(
-            "REDIS_URL leads to a Redis Cluster, whose keys lie on several servers: a job and the "
-            "flags must change in one step. Use one Redis with replicas, behind Sentinel"
+            "REDIS_URL leads to a Redis Cluster, whose keys lie on several servers: say so, and "
+            "name some of them: redis+cluster://host:port,host:port"
         )
     version = str(info.get("redis_version", ""))
     if version and tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
         raise ConfigError(f"REDIS_URL leads to a Redis {version}; 7.0 or newer is needed")
+
+
+async def _check_cluster(cluster: Cluster) -> None:
+    """Raises :class:`ConfigError` and :class:`StoreUnavailable`."""
+    try:
+        with redis.guard():
+            view = await cluster.look()
+    except ResponseError as error:
+        if "cluster support disabled" in str(error):
+            raise ConfigError(
+                "REDIS_URL leads to a Redis that is no Cluster: write redis:// or rediss://"
+            ) from None
+        raise ConfigError(
+            f"REDIS_URL: a node of the Cluster refuses CLUSTER INFO or SLOTS: {error}"
+        ) from None
+    if view.assigned < SLOTS:
+        raise ConfigError(
+            f"REDIS_URL leads to a Redis Cluster in which {SLOTS - view.assigned} of {SLOTS} slots "
+            "belong to no master: complete it (redis-cli --cluster fix)"
+        )
 
 
 async def check_database(section: PostgresSection) -> None:

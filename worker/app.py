@@ -8,7 +8,6 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from aiohttp import web
-from redis.asyncio import Redis
 
 from control import ids, keys, logs, preflight, tracing
 from control.clock import Clock, SystemClock
@@ -29,10 +28,10 @@ from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.networks.uploads import Uploads
 from control.status.page import open_page
-from control.stores import redis
 from control.stores.graph import Graph
 from control.stores.postgres import Database
-from control.subscriber import Listener, Subscriber
+from control.stores.servers import Servers
+from control.subscriber import Listener, Subscribers
 from control.subscribers.bell import Bell
 from control.subscribers.telling import tell_subscribers
 from control.webhooks.destinations import Destinations
@@ -101,21 +100,22 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         life.supervise("watchdog", watchdog.run())
         life.supervise("health checks", engine.run())
 
-        commands = await _open(life, redis.client(config.redis.url))
-        jobs = JobStateManager.of(commands, config.jobs)
-        subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
-        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
+        servers = await life.enter(aclosing(Servers(config.redis.url)))
+        jobs = JobStateManager.of(servers.commands(keys.JOBS), config.jobs)
+        subscribers = Subscribers.of(servers, clock)
+        subscribers.on_loss(lambda: engine.suspect(dependencies.REDIS))
         database = await life.enter(
             Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
         )
         plane = await open_plane(
-            life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
-            database=database, clock=clock, replica=replica,
+            life, config, kind="worker", instance=worker, redis=servers.commands(keys.CONTROL),
+            subscriber=subscribers.control,
+            database=database, clock=clock, replica=replica, spread=servers.spread,
         )  # fmt: skip
         probes.control_stale = lambda: replica.stale
         open_page(
             life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock,
-            announces=(tell_subscribers,), announced=Bell(commands).ring,
+            announces=(tell_subscribers,), announced=Bell(servers.commands(keys.CONTROL)).ring,
         )  # fmt: skip
         own = await _own(life, config, database, clock) | {
             Intake: Intake(
@@ -147,13 +147,13 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         ):  # fmt: skip
             metrics.add(collector)
         drain.on_progress(_reporter(drain, executor, plane.presence))
-        await subscriber.add(
+        await subscribers.jobs.add(
             keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
         )
-        await scheduler.listen(subscriber)
+        await scheduler.listen(subscribers.jobs)
         heartbeat = life.supervise("heartbeat", lease.beat())
         for name, work in (
-            ("subscriber", subscriber.run()),
+            *subscribers.tasks(),
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
@@ -167,7 +167,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                         database,
                         own[Courier],
                         jobs=jobs,
-                        subscriber=subscriber,
+                        subscriber=subscribers.control,
                         clock=clock,
                     )
                 ).run(),
@@ -187,9 +187,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             life.supervise(name, work)
         for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):
             if slots:
-                bell = await _open(
-                    life, redis.blocking_client(config.redis.url, block_s=BELL_WAIT_S)
-                )
+                bell = servers.blocking(keys.JOBS, block_s=BELL_WAIT_S)
                 consumer = Consumer(
                     lane, slots, limits=known.limits(lane), worker=worker, jobs=jobs,
                     executor=executor, lease=lease, drain=drain, bell=bell, clock=clock,
@@ -208,11 +206,6 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             with suppress(StoreUnavailable):
                 await jobs.leave(worker)
     log.info("stopped")
-
-
-async def _open(life: Lifespan, client: Redis) -> Redis:
-    """``client``, closed at the end of ``life``."""
-    return await life.enter(aclosing(client))
 
 
 async def _own(life: Lifespan, config: Config, database: Database, clock: Clock) -> dict[Any, Any]:

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 from neo4j.exceptions import Neo4jError
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +25,7 @@ from control.config import Config, GraphSection, PostgresSection
 from control.errors import DrawbridgeError, StoreUnavailable
 from control.preflight import OLDEST_REDIS
 from control.stores import graph, postgres, redis
+from control.stores.cluster import SLOTS, Cluster, is_cluster
 
 ANSWER_S = 5.0
 """How long each dependency has to answer."""
@@ -48,6 +50,7 @@ class Verdict(StrEnum):
     FAIL = "fail"
 
 
+_GRAVITY = list(Verdict)
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 
 
@@ -161,7 +164,44 @@ async def _within(
 
 
 async def _redis(url: str) -> list[Finding]:
-    client = redis.client(url, timeout_s=ANSWER_S, retries=0)
+    if is_cluster(url):
+        return await _cluster(Cluster(url))
+    return await _server(redis.client(url, timeout_s=ANSWER_S, retries=0))
+
+
+async def _cluster(cluster: Cluster) -> list[Finding]:
+    """Of the cluster as a whole, and of each subject the worst that a master shows."""
+    with redis.guard():
+        view = await cluster.look()
+    masters = {shard.master: bool(shard.replicas) for shard in view.shards}
+    alone = ", ".join(
+        f"{host}:{port}" for (host, port), followed in masters.items() if not followed
+    )
+    findings = [
+        Finding("redis cluster", Verdict.OK, f"{len(masters)} masters serve every slot")
+        if view.well and view.assigned == SLOTS
+        else Finding(
+            "redis cluster",
+            Verdict.FAIL,
+            f"{view.assigned} of {SLOTS} slots have a master; not all of them are served",
+            "bring its masters back (redis-cli --cluster check)",
+        )
+    ]
+    if alone:
+        advice = "add one to each master: what a lost master has is away until it is back"
+        findings.append(Finding("redis replicas", Verdict.WARN, f"none of {alone}", advice))
+    worst: dict[str, Finding] = {}
+    for host, port in masters:
+        for found in await _server(cluster.client((host, port), timeout_s=ANSWER_S)):
+            held = worst.get(found.subject)
+            if held is None or _GRAVITY.index(found.verdict) > _GRAVITY.index(held.verdict):
+                where = "" if found.verdict is Verdict.OK else f"{host}:{port}: "
+                worst[found.subject] = replace(found, found=where + found.found)
+    return [*findings, *worst.values()]
+
+
+async def _server(client: Redis) -> list[Finding]:
+    """What one server is and how it is set; ``client`` is closed."""
     try:
         with redis.guard():
             info = await client.info()
@@ -173,9 +213,6 @@ async def _redis(url: str) -> list[Finding]:
     name, version = info.get("server_name", "redis"), str(info["redis_version"])
     policy = info.get("maxmemory_policy", "unknown")
     old = tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS
-    if info.get("cluster_enabled"):
-        advice = "use one Redis with replicas, behind Sentinel"
-        return [Finding("redis", Verdict.FAIL, "a Redis Cluster", advice)]
     findings = [
         Finding("redis", Verdict.FAIL, f"{name} {version}", "Redis 7.0 or newer is needed")
         if old

@@ -20,6 +20,7 @@ from control.health.check import WARNING, Check, Down, Importance
 from control.health.report import Memory, Pool, milliseconds
 from control.ids import new_id
 from control.stores import graph, postgres, redis
+from control.stores.servers import Servers
 
 REDIS, NEO4J, DATABASE = "redis", "neo4j", "database"
 """The checks, named as :class:`control.errors.StoreUnavailable` names what is away."""
@@ -65,19 +66,27 @@ async def checks(
 
 
 class RedisProbe:
-    """A value written and read back: a full Redis or a read-only one answers PING too."""
+    """A value written and read back: a full Redis or a read-only one answers PING too. On a Cluster
+    every server is asked that the control plane or jobs need; what is told is of the fullest."""
 
     def __init__(self, url: str) -> None:
-        self._client = redis.client(url, timeout_s=_DRIVER_LIMIT_S, retries=0)
+        self._servers = Servers(url, timeout_s=_DRIVER_LIMIT_S, retries=0)
         text = files(__package__).joinpath("lua", "echo.lua").read_text()
-        self._echo: Any = self._client.register_script(text)
-        self._key = keys.echo(new_id())
+        beside = (keys.CONTROL, keys.JOBS) if self._servers.divided else (keys.HEALTH,)
+        self._echoes: dict[str, Any] = {
+            keys.echo(new_id(), each): self._servers.commands(each).register_script(text)
+            for each in beside
+        }
 
     async def ask(self) -> Mapping[str, object]:
         """Raises redis-py's errors, and :class:`ReadBackDiffers`."""
+        told = await asyncio.gather(*(self._ask(key, echo) for key, echo in self._echoes.items()))
+        return max(told, key=lambda each: _used(each.get("memory")))
+
+    async def _ask(self, key: str, echo: Any) -> Mapping[str, object]:
         nonce, began = new_id(), time.monotonic()
         try:
-            read, *server = await self._echo([self._key], [nonce, _ECHO_MS])
+            read, *server = await echo([key], [nonce, _ECHO_MS])
         except RedisError as error:
             if (named := _named(error)) is None:
                 raise
@@ -88,8 +97,8 @@ class RedisProbe:
         return {"round_trip_ms": milliseconds(took_s), **_of_server(*map(bytes.decode, server))}
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
+        """Close the connections."""
+        await self._servers.aclose()
 
 
 def _named(error: RedisError) -> Down | None:
@@ -100,6 +109,10 @@ def _named(error: RedisError) -> Down | None:
         return Down("TooManyConnections")
     why = redis.outage(error) if type(error) is ResponseError else None
     return None if why is None else Down(why)
+
+
+def _used(memory: object) -> int:
+    return memory.used_bytes if isinstance(memory, Memory) else 0
 
 
 def _of_server(used: str, most: str, policy: str, role: str, replicas: str) -> dict[str, object]:

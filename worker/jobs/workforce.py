@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from control import keys
 from control.health.check import Check, Down, Importance
-from control.stores import redis
+from control.stores.servers import Servers
 from worker.jobs.scripts import text_of
 
 WORKERS = "workers"
@@ -35,9 +35,9 @@ async def checks(redis_url: str) -> AsyncIterator[Sequence[Check]]:
 
     A worker that is being replaced may leave a gap, so it falls at the second failure.
     """
-    client = redis.client(redis_url, timeout_s=_DRIVER_LIMIT_S, retries=0)
+    servers = Servers(redis_url, timeout_s=_DRIVER_LIMIT_S, retries=0)
     try:
-        probe = WorkforceProbe(client)
+        probe = WorkforceProbe(servers.commands(keys.JOBS))
         yield (
             Check(
                 WORKERS,
@@ -48,7 +48,7 @@ async def checks(redis_url: str) -> AsyncIterator[Sequence[Check]]:
             ),
         )
     finally:
-        await client.aclose()
+        await servers.aclose()
 
 
 class WorkforceProbe:
