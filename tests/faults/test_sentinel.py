@@ -14,6 +14,7 @@ from control import cancelling
 from control.flags.document import Position
 from control.migrations import migrate
 from tests.conftest import LiveStores
+from tests.faults.redis_cluster import Nodes
 from tests.faults.redis_forms import Watched, needs_sentinel, watched
 from tests.processes import Replica, replica
 from tests.stack import SO_S, wait_until
@@ -117,7 +118,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet_on(redis: Watched, stores: LiveStores, database_url: str) -> AsyncIterator[Fleet]:
+async def fleet_on(
+    redis: Watched | Nodes, stores: LiveStores, database_url: str
+) -> AsyncIterator[Fleet]:
     """Two services and two workers that count a job as accepted once a replica has it."""
     await migrate(database_url)
     environment = stores.environment | {

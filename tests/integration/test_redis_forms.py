@@ -1,4 +1,4 @@
-"""TLS with an authority of one's own and ACL users; and a Redis Cluster, which is refused."""
+"""TLS with an authority of one's own and ACL users; a Redis Cluster behind a plain address."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -126,7 +126,7 @@ async def test_who_does_not_trust_it_or_is_no_user_is_told_in_a_word(
     await client.aclose()
 
 
-async def test_a_cluster_is_refused_at_the_start(stores: LiveStores) -> None:
+async def test_a_cluster_that_is_not_called_one_is_refused_at_the_start(stores: LiveStores) -> None:
     names = [f"cluster-{number}" for number in range(3)]
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
