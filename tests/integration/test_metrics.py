@@ -138,7 +138,7 @@ async def test_jobs_are_counted_as_they_are_accepted_and_as_they_wait(
     before = samples.get("drawbridge_jobs_accepted_total", {}).get(labelled(kind="optimize"), 0)
     await api.put()
     await api.put(run_at_ms=1 << 42)
-    await api.app[HEALTH].refresh("workers")
+    await api.checked("workers")
     samples = await scrape(api.http)
     assert samples["drawbridge_jobs_accepted_total"][labelled(kind="optimize")] == before + 2
     assert samples["drawbridge_jobs"] == {
@@ -172,8 +172,8 @@ async def test_a_scrape_asks_no_store(stores: LiveStores, api: Served) -> None:
         for store in ("redis", "postgres", "graph"):
             stores.thaw(store)
     assert samples["drawbridge_check_status"][labelled(check="redis", status="healthy")] == 1
-    results = await api.app[HEALTH].refresh("redis", "database", "neo4j")
-    assert {results.results[name].state for name in ("redis", "database", "neo4j")} == {"ok"}
+    results = await api.checked("redis", "database", "neo4j")
+    assert {results[name].state for name in ("redis", "database", "neo4j")} == {"ok"}
 
 
 @pytest.fixture(scope="module")
