@@ -21,6 +21,7 @@ from tests.faults.conftest import Jobs
 from tests.processes import replica
 from tests.serving import Served, served
 from tests.stack import wait_until
+from tests.timing import timed
 
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 SNAKE = re.compile(r"[a-z][a-z0-9_]*")
@@ -162,6 +163,7 @@ async def test_a_change_of_a_flag_is_seen(api: Served, redis: Redis) -> None:
     assert off[count][()] == before.get(count, {}).get((), 0) + 2
 
 
+@timed
 async def test_a_scrape_asks_no_store(stores: LiveStores, api: Served) -> None:
     for store in ("redis", "postgres", "graph"):
         stores.freeze(store)
