@@ -20,6 +20,7 @@ from neo4j import AsyncGraphDatabase
 from redis.asyncio import Redis
 
 from deploy.embedded import sample, screen
+from tests import signals
 from tests.stack import START_S, STORES_ALONE, Stack, all_gone, drawbridge, wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -201,7 +202,7 @@ async def test_however_it_ends_no_child_stays_and_the_next_start_finds_the_data(
     async with started_again(folder, first) as again:  # the note of the killed one fools nobody
         frozen = again.pid_of("redis")
         assert frozen is not None
-        os.kill(frozen, signal.SIGSTOP)
+        signals.send(frozen, signal.SIGSTOP)
         await ends_at(again, signal.SIGTERM)
 
 
