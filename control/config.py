@@ -16,6 +16,7 @@ from control.entrance_settings import EntranceSection
 from control.errors import ConfigError
 from control.health_settings import HealthSection
 from control.identity_settings import IdentitySection
+from control.job_keys import MOST_SHARDS
 from control.settings import (
     Setting,
     flag,
@@ -210,6 +211,13 @@ class JobsSection:
         15.0,
         "seconds after its last heartbeat until a worker counts as lost",
         number(1, 3_600, "seconds"),
+    )
+    shards: int = setting(
+        "DRAWBRIDGE_JOB_SHARDS",
+        1,
+        "how many parts the jobs are divided into by their kinds, on a Redis Cluster: as many as "
+        "masters, at most; the same in every instance, and for good",
+        whole(1, MOST_SHARDS),
     )
     wait_replicas: int = setting(
         "DRAWBRIDGE_WAIT_REPLICAS",

@@ -8,8 +8,10 @@ A test finds any key in Redis that is not listed in :data:`INVENTORY`.
 import re
 from dataclasses import dataclass
 
-JOBS = "drawbridge:{jobs}:"
-"""What the keys of the job engine begin with; the scripts get it as ``KEYS[1]``."""
+from control.job_keys import JobKeys, unsharded
+
+JOBS = JobKeys().prefix
+"""What the keys of the job engine begin with, where jobs are not divided into shards."""
 
 CONTROL = "drawbridge:{control}:"
 """What the keys of the control plane begin with."""
@@ -80,6 +82,13 @@ INVENTORY = (
         "permanent",
         "control.flags",
         "on a Cluster: that flag beside `app_status:<flag>`, in the same slot, with its position",
+    ),
+    Key(
+        CONTROL + "shards",
+        "string",
+        "permanent",
+        "control.preflight",
+        "on a Cluster: how many shards the jobs are divided into",
     ),
     Key(
         CONTROL + "command:<command_id>:<attempt>",
@@ -274,59 +283,23 @@ INVENTORY = (
 """Keys, by owner."""
 
 
-def queue(lane: str, priority: str) -> str:
-    """The stream of one lane and priority."""
-    return f"{JOBS}queue:{lane}:{priority}"
+_OF_JOBS = JobKeys(JOBS)
+queue, bell, index, slots = _OF_JOBS.queue, _OF_JOBS.bell, _OF_JOBS.index, _OF_JOBS.slots
+held, job, schedule = _OF_JOBS.held, _OF_JOBS.job, _OF_JOBS.schedule
+events_channel = _OF_JOBS.events_channel
+FLAGS, KINDS, SCHEDULES = _OF_JOBS.flags, _OF_JOBS.kinds, _OF_JOBS.schedules
+CANCEL_CHANNEL, DUE_CHANNEL = _OF_JOBS.cancel_channel, _OF_JOBS.due_channel
+DUE = JOBS + "due"
+ENDED = JOBS + "ended"
+ARCHIVIST = JOBS + "archivist"
+WORKERS = JOBS + "workers"
+"""All these are of the one shard that there mostly is; see :mod:`control.job_keys`."""
 
-
-def bell(lane: str) -> str:
-    """The list that idle consumers of a lane block on."""
-    return f"{JOBS}bell:{lane}"
-
-
-def index(kind: str, status: str | None = None) -> str:
-    """The sorted set of a kind's jobs; of those in one of the statuses in :data:`LISTED`."""
-    return f"{JOBS}index:{kind}:{status}" if status else f"{JOBS}index:{kind}"
-
-
-def slots(kind: str) -> str:
-    """The runs of a limited kind."""
-    return f"{JOBS}slots:{kind}"
-
-
-def held(kind: str) -> str:
-    """The jobs of a limited kind that wait for one of these to end."""
-    return f"{JOBS}held:{kind}"
-
-
-def job(run_id: str) -> str:
-    """All that is stored of a job."""
-    return f"{JOBS}job:{run_id}"
-
-
-def schedule(kind: str) -> str:
-    """When a periodic kind runs."""
-    return f"{JOBS}schedule:{kind}"
-
-
-FLAGS = JOBS + "flags"
 HOME_FLAGS = CONTROL + "flags"
 LEASES = CONTROL + "leases"
 REPORTS = CONTROL + "reports"
 BEGAN = CONTROL + "began"
-DUE = JOBS + "due"
-ENDED = JOBS + "ended"
-ARCHIVIST = JOBS + "archivist"
-SCHEDULES = JOBS + "schedules"
-WORKERS = JOBS + "workers"
-KINDS = JOBS + "kinds"
-
-CANCEL_CHANNEL = JOBS + "cancel"
-"""Carries the run id of a running job that is to be cancelled; every worker listens."""
-
-DUE_CHANNEL = JOBS + "due"
-"""Carries the millisecond at which a newly scheduled job is due, if it is the earliest."""
-
+SHARDS = CONTROL + "shards"
 
 COMMANDS_CHANNEL = "drawbridge:commands"
 """Carries commands; every instance listens, one carries each out."""
@@ -384,11 +357,7 @@ def rate(scope: str, who: str) -> str:
     return f"{RATES}{scope}:{who}"
 
 
-def events_channel(run_id: str) -> str:
-    """Carries each event of one job that is followed as ``revision LF type LF data``."""
-    return f"{JOBS}job:{run_id}:events"
-
-
 def is_listed(key: str) -> bool:
-    """Whether the inventory knows ``key``."""
-    return any(entry.matches(key) for entry in INVENTORY)
+    """Whether the inventory knows ``key``, in whichever shard."""
+    plain = unsharded(key)
+    return any(entry.matches(plain) for entry in INVENTORY)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from control import keys, logs, migrations
@@ -25,18 +26,22 @@ PAUSE_S = 5.0
 
 def checks(config: Config) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
     """What is to be supervised, by name."""
-    yield "preflight of redis", _once(lambda: check_redis(config.redis.url))
+    yield "preflight of redis", _once(lambda: check_redis(config.redis.url, config.jobs.shards))
     yield "preflight of database", _once(lambda: check_database(config.postgres))
 
 
-async def check_redis(url: str) -> None:
+async def check_redis(url: str, job_shards: int = 1) -> None:
     """Raises :class:`ConfigError` for a Redis that cannot do, :class:`StoreUnavailable`."""
+    if job_shards > 1 and not is_cluster(url):
+        raise ConfigError("DRAWBRIDGE_JOB_SHARDS needs a Redis Cluster (redis+cluster://)")
     if is_cluster(url):
         await _check_cluster(Cluster(url))
     servers = Servers(url, timeout_s=ANSWER_S, retries=0)
     try:
         with redis.guard():
-            info = await servers.commands(keys.JOBS).info("server", "cluster")
+            if servers.divided:
+                await _check_shards(servers.commands(keys.CONTROL), job_shards)
+            info = await servers.commands(keys.CONTROL).info("server", "cluster")
     except RedisError:
         return  # INFO is not allowed to this user
     finally:
@@ -49,6 +54,18 @@ async def check_redis(url: str) -> None:
     version = str(info.get("redis_version", ""))
     if version and tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
         raise ConfigError(f"REDIS_URL leads to a Redis {version}; 7.0 or newer is needed")
+
+
+async def _check_shards(control: Redis, wanted: int) -> None:
+    """Raises :class:`ConfigError` where the jobs were divided otherwise, and redis-py's errors.
+    Whoever comes first says how they are."""
+    await control.set(keys.SHARDS, wanted, nx=True)
+    stands = int(await control.get(keys.SHARDS) or wanted)
+    if stands != wanted:
+        raise ConfigError(
+            f"DRAWBRIDGE_JOB_SHARDS is {wanted}, but the jobs in this Redis are divided into "
+            f"{stands}: see the runbook for how to divide them anew"
+        )
 
 
 async def _check_cluster(cluster: Cluster) -> None:

@@ -29,6 +29,7 @@ from redis.exceptions import RedisError, ResponseError
 from control import cancelling, keys, logs
 from control.backoff import Backoff
 from control.clock import Clock
+from control.job_keys import JobKeys
 from control.stores.cluster import SlotPool
 from control.stores.line import Line
 from control.stores.servers import Servers
@@ -210,31 +211,34 @@ class Subscriber:
 
 @dataclass(frozen=True)
 class Subscribers:
-    """The subscription to what the control plane publishes, and that to what jobs do: one and the
-    same on one server. On a Cluster each listens on the server that publishes, for only what comes
-    from there keeps its order, and is known to be lost."""
+    """The subscription to what the control plane publishes, and that to what each shard of the jobs
+    does: one and the same on one server. On a Cluster each listens on the server that publishes,
+    for only what comes from there keeps its order, and is known to be lost."""
 
     control: Subscriber
-    jobs: Subscriber
+    jobs: tuple[Subscriber, ...]
 
     @classmethod
-    def of(cls, servers: Servers, clock: Clock) -> Self:
+    def of(cls, servers: Servers, shards: Sequence[JobKeys], clock: Clock) -> Self:
         """Not yet running; see :meth:`tasks`."""
-        control = jobs = Subscriber(servers.listening(keys.CONTROL), clock)
-        if servers.divided:
-            jobs = Subscriber(servers.listening(keys.JOBS), clock)
-        return cls(control, jobs)
+        control = Subscriber(servers.listening(keys.CONTROL), clock)
+        if not servers.divided:
+            return cls(control, (control,))
+        return cls(
+            control, tuple(Subscriber(servers.listening(each.prefix), clock) for each in shards)
+        )
 
     def on_loss(self, tell: Callable[[], None]) -> None:
         """See :meth:`Subscriber.on_loss`; of either."""
-        for each in {self.control, self.jobs}:
+        for each in {self.control, *self.jobs}:
             each.on_loss(tell)
 
     def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What is to be supervised, by name."""
         yield "subscriber", self.control.run()
-        if self.jobs is not self.control:
-            yield "subscriber of jobs", self.jobs.run()
+        for number, each in enumerate(self.jobs):
+            if each is not self.control:
+                yield f"subscriber of jobs {number}", each.run()
 
 
 class _Line(Line):

@@ -18,6 +18,7 @@ from control.health.engine import Engine
 from control.health.networks import ProbeNetworks
 from control.health.probes import Probes
 from control.health.watchdog import Watchdog
+from control.job_keys import shards
 from control.jwt_tokens import JwtVerifier
 from control.lifespan import Lifespan
 from control.listener import AT_ONCE, REFUSE
@@ -76,19 +77,19 @@ async def build(
     database = await life.enter(
         Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
     )
-    subscribers = Subscribers.of(servers, clock)
+    subscribers = Subscribers.of(servers, shards(config.jobs.shards), clock)
     plane = await open_plane(
         life, config, kind="service", instance=instance, redis=commands,
         subscriber=subscribers.control, database=database, clock=clock, spread=servers.spread,
     )  # fmt: skip
-    jobs = JobStateManager.of(servers.commands(keys.JOBS), config.jobs)
+    jobs = JobStateManager.on(servers, config.jobs)
     watchdog = Watchdog(clock)
     engine = Engine(
         (
             *await life.enter(dependencies.checks(config, pool=lambda: database.occupancy)),
             *instance_checks.of_process(watchdog),
             instance_checks.of_control_plane(plane.replica),
-            *await life.enter(workforce.checks(config.redis.url)),
+            *await life.enter(workforce.checks(config.redis.url, config.jobs.shards)),
             *await life.enter(external.checks(config, instance, clock=clock)),
         ),
         clock=clock,

@@ -22,6 +22,7 @@ from control.health.engine import Engine
 from control.health.networks import ProbeNetworks
 from control.health.probes import Probes
 from control.health.watchdog import Watchdog
+from control.job_keys import shards
 from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.metrics.instance import Checks, Flags, Loop, Pool
@@ -31,16 +32,14 @@ from control.status.page import open_page
 from control.stores.graph import Graph
 from control.stores.postgres import Database
 from control.stores.servers import Servers
-from control.subscriber import Listener, Subscribers
+from control.subscriber import Subscribers
 from control.subscribers.bell import Bell
 from control.subscribers.telling import tell_subscribers
 from control.webhooks.destinations import Destinations
 from control.webhooks.sender import Sender
 from control.webhooks.signature import Signer
 from worker import resources
-from worker.alarm import Alarm
-from worker.archivist import Archivist
-from worker.consumer import BELL_WAIT_S, Consumer
+from worker.consumer import Asked
 from worker.cpu.frames import GraphAccess
 from worker.drain import Drain
 from worker.executor import Executor
@@ -49,13 +48,10 @@ from worker.ingest.lamp import Lamp
 from worker.jobs import kinds
 from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
-from worker.leases import Lease
 from worker.metrics import Told, Work
 from worker.notify import wiring
 from worker.notify.courier import Courier
-from worker.periodic import PeriodicRuns
-from worker.rescuer import Rescuer
-from worker.scheduler import Scheduler
+from worker.station import Station
 from worker.trimmer import Trimmer
 
 _DATABASE_S = 1.4
@@ -101,8 +97,8 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         life.supervise("health checks", engine.run())
 
         servers = await life.enter(aclosing(Servers(config.redis.url)))
-        jobs = JobStateManager.of(servers.commands(keys.JOBS), config.jobs)
-        subscribers = Subscribers.of(servers, clock)
+        jobs = JobStateManager.on(servers, config.jobs)
+        subscribers = Subscribers.of(servers, shards(config.jobs.shards), clock)
         subscribers.on_loss(lambda: engine.suspect(dependencies.REDIS))
         database = await life.enter(
             Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
@@ -131,12 +127,6 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                 tracing.opened(config.log.otlp_url, process="worker", instance=worker)
             ),
         )  # fmt: skip
-        due, lost = Alarm(clock), Alarm(clock)
-        lease = Lease(
-            worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,
-            due=due, lost=lost,
-        )  # fmt: skip
-        scheduler = Scheduler(jobs, due)
         drain = Drain(
             executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
@@ -147,15 +137,21 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         ):  # fmt: skip
             metrics.add(collector)
         drain.on_progress(_reporter(drain, executor, plane.presence))
-        await subscribers.jobs.add(
-            keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
-        )
-        await scheduler.listen(subscribers.jobs)
-        heartbeat = life.supervise("heartbeat", lease.beat())
+        lanes = {"cpu": config.worker.cpu_slots, "io": config.worker.io_slots}
+        asked = {lane: Asked() for lane, slots in lanes.items() if slots}
+        stations = [
+            Station(
+                shard, worker, config, jobs=jobs, kinds=known, executor=executor, drain=drain,
+                archive=Archive(database), asked=asked, clock=clock,
+            )
+            for shard in range(len(jobs.shards))
+        ]  # fmt: skip
+        for station, subscriber in zip(stations, subscribers.jobs, strict=True):
+            await station.listen(subscriber, _stopper(executor))
+        heartbeats = [life.supervise(*station.heartbeat()) for station in stations]
         for name, work in (
             *subscribers.tasks(),
-            ("scheduler", scheduler.run()),
-            ("rescuer", Rescuer(lost, lease).run()),
+            *(work for station in stations for work in station.work()),
             ("trimmer", Trimmer(jobs).run()),
             ("ingestion flag", own[Intake].lamp.run()),
             ("caretaker", wiring.caretaker(config, database, clock).run()),
@@ -172,27 +168,12 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                     )
                 ).run(),
             ),
-            (
-                "periodic runs",
-                PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),
-            ),
-            (
-                "archivist",
-                Archivist(
-                    worker, jobs.ended, Archive(database), days=config.archive.days, clock=clock
-                ).run(),
-            ),
             *preflight.checks(config),
         ):
             life.supervise(name, work)
-        for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):
-            if slots:
-                bell = servers.blocking(keys.JOBS, block_s=BELL_WAIT_S)
-                consumer = Consumer(
-                    lane, slots, limits=known.limits(lane), worker=worker, jobs=jobs,
-                    executor=executor, lease=lease, drain=drain, bell=bell, clock=clock,
-                )  # fmt: skip
-                life.supervise(f"consumer of {lane}", consumer.run())
+        for station in stations:
+            for name, work in station.consumers(servers):
+                life.supervise(name, work)
         drain.follow()
 
         gc.freeze()  # what is there by now stays: the collector need not walk it for each few jobs
@@ -202,7 +183,8 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         finally:
             probes.shutting_down.set()
             await drain.stop()
-            await life.end(heartbeat)
+            for heartbeat in heartbeats:
+                await life.end(heartbeat)
             with suppress(StoreUnavailable):
                 await jobs.leave(worker)
     log.info("stopped")

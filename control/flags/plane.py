@@ -30,6 +30,7 @@ from control.flags.presence import Kind, Presence, Registry, ReplicaReport
 from control.flags.projection import Projection
 from control.flags.publisher import Publisher
 from control.flags.replica import STALE_S, Replica
+from control.job_keys import shards
 from control.lifespan import Lifespan
 from control.stores.postgres import Database
 from control.stores.servers import Spread
@@ -165,7 +166,9 @@ async def open_plane(
     replica = replica or Replica(clock)
     ledger = Ledger(database, config.control.flags, clock)
     wire = Wire(redis)
-    projection = Projection(redis, clock, wire=wire, spread=spread)
+    projection = Projection(
+        redis, clock, wire=wire, spread=spread, shards=shards(config.jobs.shards)
+    )
     answers = Answers(clock)
     link = Link(subscriber, projection, replica, answers, clock, read_truth=ledger.read)
     lasting = await life.enter(aclosing(_lasting_wire(wire, redis, config.jobs)))

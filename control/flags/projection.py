@@ -17,6 +17,7 @@ from control.errors import StoreUnavailable
 from control.flags import document as documents
 from control.flags import events
 from control.flags.document import Document, Position
+from control.job_keys import JobKeys
 from control.stores.redis import guard, outage
 from control.stores.scripts import Script
 from control.stores.servers import Spread
@@ -56,8 +57,8 @@ class Projection:
     On one server all of it is one hash with the strings beside it, written and published in one
     step. On a Cluster (``spread``) each of these lies elsewhere. Every copy is written by the same
     script, so that none ever goes back; the last of them, where instances listen, publishes, so
-    that what is published has been projected where jobs are. What fails in between is the beacon's
-    to mend.
+    that what is published has been projected wherever jobs are (``shards``). What fails in between
+    is the beacon's to mend.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class Projection:
         *,
         wire: Wire | None = None,
         spread: Spread | None = None,
+        shards: Sequence[JobKeys] = (JobKeys(),),
     ) -> None:
         self._redis: Any = redis
         self._clock = clock
         self._project = Script(wire or redis, texts()["project"])
         self._apart = None if spread is None else Script(spread, texts()["project"])
+        self._shards = shards
         self._key = keys.FLAGS if spread is None else keys.HOME_FLAGS
         self._log = logs.get(__name__)
 
@@ -109,7 +112,9 @@ class Projection:
         if self._apart is None:
             return await self._write(_Copy(self._project, keys.FLAGS, names, names), told)
         silent = replace(told, answer=b"", repeated=b"")
-        ahead = [await self._write(_Copy(self._apart, keys.FLAGS, names), silent)]
+        ahead = await asyncio.gather(
+            *(self._write(_Copy(self._apart, each.flags, names), silent) for each in self._shards)
+        )
         await self._write_statuses(names, silent)
         ahead.append(await self._write(_Copy(self._project, keys.HOME_FLAGS, names), told))
         return max((position for position in ahead if position is not None), default=None)

@@ -19,6 +19,7 @@ from control.config import Config, GraphSection, PostgresSection
 from control.health.check import WARNING, Check, Down, Importance
 from control.health.report import Memory, Pool, milliseconds
 from control.ids import new_id
+from control.job_keys import shards
 from control.stores import graph, postgres, redis
 from control.stores.servers import Servers
 
@@ -51,7 +52,7 @@ async def checks(
     ``pool`` is the occupancy of the application's connections, told beside the check of PostgreSQL.
     """
     every_s = config.health.every_s
-    of_redis = RedisProbe(config.redis.url)
+    of_redis = RedisProbe(config.redis.url, config.jobs.shards)
     of_graph = GraphProbe(config.graph)
     of_database = DatabaseProbe(config.postgres, pool)
     try:
@@ -69,10 +70,12 @@ class RedisProbe:
     """A value written and read back: a full Redis or a read-only one answers PING too. On a Cluster
     every server is asked that the control plane or jobs need; what is told is of the fullest."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, job_shards: int = 1) -> None:
         self._servers = Servers(url, timeout_s=_DRIVER_LIMIT_S, retries=0)
         text = files(__package__).joinpath("lua", "echo.lua").read_text()
-        beside = (keys.CONTROL, keys.JOBS) if self._servers.divided else (keys.HEALTH,)
+        beside = [keys.HEALTH]
+        if self._servers.divided:
+            beside = [keys.CONTROL, *(each.prefix for each in shards(job_shards))]
         self._echoes: dict[str, Any] = {
             keys.echo(new_id(), each): self._servers.commands(each).register_script(text)
             for each in beside

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from control import keys
+from control.job_keys import shard_of_kind, shards
 from tests.conftest import LiveStores
 from tests.faults.redis_cluster import MASTERS, Nodes, clustered
 from tests.faults.redis_forms import SERVER, Node
@@ -14,20 +15,21 @@ from tests.stack import SO_S, wait_until
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("program", ["of the wheel", "installed"])
+@pytest.mark.parametrize(("program", "count"), [("of the wheel", 1), ("installed", MASTERS)])
 async def test_lost_masters_cost_no_accepted_job_and_no_acknowledged_change(
-    stores: LiveStores, database_url: str, program: str
+    stores: LiveStores, database_url: str, program: str, count: int
 ) -> None:
     installed = program == "installed"
     if installed and SERVER is None:
         pytest.skip("redis-server is not installed")
+    naps = shards(count)[shard_of_kind("nap", count)].prefix
     async with (
         clustered(replicas=MASTERS, program=SERVER if installed else None) as nodes,
-        fleet_on(nodes, stores, database_url) as fleet,
+        fleet_on(nodes, stores, database_url, DRAWBRIDGE_JOB_SHARDS=str(count)) as fleet,
     ):
         async with under_load(fleet):
             await fleet.works_after(time.monotonic())
-            for key in (keys.JOBS, keys.CONTROL, keys.JOBS):
+            for key in (naps, keys.CONTROL, naps):
                 moment, took_s = await fail_over(nodes, key)
                 job_s, change_s = await fleet.works_after(moment + took_s)
                 print(

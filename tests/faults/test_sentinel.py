@@ -119,7 +119,7 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet_on(
-    redis: Watched | Nodes, stores: LiveStores, database_url: str
+    redis: Watched | Nodes, stores: LiveStores, database_url: str, **settings: str
 ) -> AsyncIterator[Fleet]:
     """Two services and two workers that count a job as accepted once a replica has it."""
     await migrate(database_url)
@@ -132,6 +132,7 @@ async def fleet_on(
         "DRAWBRIDGE_WAIT_REPLICAS": "1",
         "DRAWBRIDGE_LEASE_S": "2",
         "DRAWBRIDGE_DRAIN_DELAY_S": "0",
+        **settings,
     }
     async with AsyncExitStack() as stack:
         started = [

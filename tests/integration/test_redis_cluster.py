@@ -16,6 +16,7 @@ from control import keys, preflight
 from control.errors import ConfigError, StoreUnavailable
 from control.flags import commands
 from control.flags.document import INGESTION, MAINTENANCE
+from control.job_keys import JobKeys, shard_of_kind, shards
 from control.migrations import migrate
 from control.stores.cluster import slot_of
 from deploy.embedded.redis_server import wheel_program
@@ -44,6 +45,7 @@ class Fleet:
     worker: Replica
     http: aiohttp.ClientSession
     environment: dict[str, str]
+    shards: tuple[JobKeys, ...]
 
     async def ask(self, method: str, path: str, expected: int, **terms: Any) -> Any:
         """The JSON of an answer with this status."""
@@ -89,12 +91,18 @@ async def nodes() -> AsyncIterator[Nodes]:
         yield running
 
 
-@pytest.fixture(scope="module")
-async def fleet(nodes: Nodes, stores: LiveStores) -> AsyncIterator[Fleet]:
-    database = "of_the_cluster"
+@pytest.fixture(scope="module", params=[3, pytest.param(1, marks=pytest.mark.soak)])
+async def fleet(
+    request: pytest.FixtureRequest, nodes: Nodes, stores: LiveStores
+) -> AsyncIterator[Fleet]:
+    """Of as many shards of the jobs as there are masters; or of one."""
+    for port in nodes.nodes:
+        await nodes.do(nodes.nodes[port], "FLUSHALL")
+    database, count = "of_the_cluster", request.param
     environment = stores.environment | {
         "REDIS_URL": nodes.url,
         "DATABASE_URL": await stores.make_database(database),
+        "DRAWBRIDGE_JOB_SHARDS": str(count),
         "DRAWBRIDGE_FLAGS": ",".join((*SPARE, *MOVED)),
         "DRAWBRIDGE_JOBS": "tests.kinds,tests.models.periodic_kinds",
         "DRAWBRIDGE_ADMIN_TOKEN": TOKEN,
@@ -113,7 +121,7 @@ async def fleet(nodes: Nodes, stores: LiveStores) -> AsyncIterator[Fleet]:
         http = await enter(
             aiohttp.ClientSession(base, headers={"Authorization": f"Bearer {TOKEN}"})
         )
-        yield Fleet(nodes, service, worker, http, environment)
+        yield Fleet(nodes, service, worker, http, environment, shards(count))
 
 
 async def test_jobs_flags_and_limits_as_on_one_redis(fleet: Fleet) -> None:
@@ -145,7 +153,8 @@ async def test_jobs_flags_and_limits_as_on_one_redis(fleet: Fleet) -> None:
     assert len(held) == MASTERS
     found = [key for each in held.values() for key in each]
     assert [key for key in found if not keys.is_listed(key)] == []
-    for wanted in (keys.FLAGS, keys.HOME_FLAGS, keys.LEASES, keys.status_copy(MAINTENANCE)):
+    flags = [each.flags for each in fleet.shards]
+    for wanted in (*flags, keys.HOME_FLAGS, keys.LEASES, keys.status_copy(MAINTENANCE)):
         assert wanted in found
     assert any(key.startswith(keys.RATES) for key in found)
 
@@ -169,8 +178,9 @@ async def the_bridge(fleet: Fleet) -> None:
     assert await fleet.put(MAINTENANCE, True, "quiesced") == 200
     assert await fleet.status_of(MAINTENANCE) == b"true"
     assert await fleet.status_of(INGESTION) == b"false"
-    node = await fleet.nodes.master_of(keys.FLAGS)
-    assert await fleet.nodes.do(node, "HGET", keys.FLAGS, MAINTENANCE) == b"1"
+    for shard in fleet.shards:
+        node = await fleet.nodes.master_of(shard.flags)
+        assert await fleet.nodes.do(node, "HGET", shard.flags, MAINTENANCE) == b"1"
     await fleet.ask("POST", "/jobs/echo", 503, json={"payload": 1})
     replicas = await fleet.ask("GET", "/control/replicas", 200)
     assert {each["kind"] for each in replicas["replicas"]} == {"service", "worker"}
@@ -206,7 +216,8 @@ async def test_doctor_looks_at_every_master(fleet: Fleet) -> None:
 
 
 async def test_a_spoilt_copy_is_mended(fleet: Fleet) -> None:
-    spoilt = (keys.FLAGS, keys.HOME_FLAGS, keys.status_copy(INGESTION), keys.status(INGESTION))
+    flags = [each.flags for each in fleet.shards]
+    spoilt = (*flags, keys.HOME_FLAGS, keys.status_copy(INGESTION), keys.status(INGESTION))
     places = {key: await fleet.nodes.master_of(key) for key in spoilt}
     for key, node in places.items():
         await fleet.nodes.do(node, "DEL", key)
@@ -220,7 +231,8 @@ async def test_a_spoilt_copy_is_mended(fleet: Fleet) -> None:
 async def test_a_slot_that_moves_is_followed(fleet: Fleet) -> None:
     waiting = await fleet.submit("wait", {})
     await fleet.becomes(waiting, "running")
-    for key, flag in zip((keys.JOBS, keys.CONTROL, keys.status(MOVED[2])), MOVED, strict=True):
+    its = fleet.shards[shard_of_kind("wait", len(fleet.shards))].prefix
+    for key, flag in zip((its, keys.CONTROL, keys.status(MOVED[2])), MOVED, strict=True):
         old = await fleet.nodes.master_of(key)
         new = next(node for node in fleet.nodes.nodes.values() if node is not old)
         await fleet.nodes.move(slot_of(key), new)
@@ -229,7 +241,7 @@ async def test_a_slot_that_moves_is_followed(fleet: Fleet) -> None:
         assert await fleet.status_of(flag) == b"true"
 
         async def taken() -> bool:
-            async with fleet.http.post("/jobs/echo", json={"payload": 1}) as answer:
+            async with fleet.http.post("/jobs/nap", json={"payload": {"for_s": 0}}) as answer:
                 return answer.status == 202
 
         await wait_until(taken)
@@ -244,8 +256,16 @@ async def test_a_slot_that_moves_is_followed(fleet: Fleet) -> None:
     ]
 
 
-async def test_what_cannot_work_is_refused_in_a_line(nodes: Nodes, tmp_path: Path) -> None:
-    await preflight.check_redis(nodes.url)
+async def test_what_cannot_work_is_refused_in_a_line(
+    nodes: Nodes, stores: LiveStores, tmp_path: Path
+) -> None:
+    first = await nodes.master_of(keys.SHARDS)
+    await nodes.do(first, "SET", keys.SHARDS, 3)
+    await preflight.check_redis(nodes.url, 3)
+    with pytest.raises(ConfigError, match=r"JOB_SHARDS is 2, but .* divided into 3"):
+        await preflight.check_redis(nodes.url, 2)
+    with pytest.raises(ConfigError, match="needs a Redis Cluster"):
+        await preflight.check_redis(stores.addresses.redis_url, 2)
     with pytest.raises(ConfigError, match="leads to a Redis Cluster"):
         await preflight.check_redis(f"redis://127.0.0.1:{nodes.first.port}/0")
     [port] = free_ports(["alone"]).values()
