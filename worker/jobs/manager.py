@@ -119,22 +119,22 @@ class JobStateManager:
 
     def new_id(self, kind: str) -> str:
         """A run id for a job of ``kind``; it tells the shard where that lies."""
-        count = len(self.shards)
-        return ids.with_last_digit(ids.new_id(), shard_of_kind(kind, count), count)
+        made, count = ids.new_id(), len(self.shards)
+        return made if count == 1 else ids.with_last_digit(made, shard_of_kind(kind, count), count)
 
     def shard_of(self, run_id: str) -> int:
         """The number of the shard to which a job belongs."""
-        return ids.last_digit(run_id) % len(self.shards)
+        return 0 if len(self.shards) == 1 else ids.last_digit(run_id) % len(self.shards)
 
     def _home(self, run_id: str) -> Shard:
-        return self.shards[ids.last_digit(run_id) % len(self.shards)]
+        return self.shards[self.shard_of(run_id)]
 
     def _maker(self, new: NewJob) -> Shard:
         """Where a new job goes. Raises :class:`ValueError` where its id says otherwise."""
-        count, home = len(self.shards), self._home(new.run_id)
-        if count > 1 and home is not self.shards[shard_of_kind(new.spec.kind, count)]:
+        number, count = self.shard_of(new.run_id), len(self.shards)
+        if count > 1 and number != shard_of_kind(new.spec.kind, count):
             raise ValueError("the run id is of another shard: new_id(kind) makes a good one")
-        return home
+        return self.shards[number]
 
     # What callers of the API need -----------------------------------------------------------
 
