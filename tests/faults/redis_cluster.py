@@ -15,7 +15,8 @@ from tests.faults.test_roll import free_ports
 from tests.stack import SO_S, wait_until
 
 MASTERS = 3
-NODE_TIMEOUT_MS = 2000
+FAIL_OVER_MS, PATIENT_MS = 2000, 30_000
+"""``cluster-node-timeout``: where a replica is to take over; where there is none to."""
 
 
 class Nodes:
@@ -25,6 +26,8 @@ class Nodes:
         self.nodes = nodes
         self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in nodes)
         self.first = next(iter(nodes.values()))
+        self.secure = ""
+        """Their addresses by TLS."""
 
     async def do(self, node: Node, *command: Any) -> Any:
         """A command to one of them."""
@@ -83,27 +86,45 @@ class Nodes:
 
 @asynccontextmanager
 async def clustered(
-    *, replicas: int = 0, program: str | None = None, whole: bool = True
+    *,
+    replicas: int = 0,
+    program: str | None = None,
+    whole: bool = True,
+    certificates: Path | None = None,
 ) -> AsyncIterator[Nodes]:
     """Three masters for the block, the first ``replicas`` of them with one replica each; not
-    ``whole``: a slot is nobody's."""
+    ``whole``: a slot is nobody's. With the folder of ``certificates`` they speak TLS too, and call
+    each other by name."""
     count = MASTERS + replicas
-    names = [f"{kind}-{number}" for kind in ("node", "bus") for number in range(count)]
-    ports = list(free_ports(names).values())
+    names = [f"{kind}-{number}" for kind in ("node", "bus", "tls") for number in range(count)]
+    found = list(free_ports(names).values())
+    ports, secure = found[: 2 * count], found[2 * count :]
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         nodes = {}
-        for port, bus in zip(ports[:count], ports[count:], strict=True):
+        for port, bus, tls in zip(ports[:count], ports[count:], secure, strict=True):
+            by_tls = _tls(certificates, tls) if certificates else ()
             nodes[port] = Node(
                 program or str(wheel_program()), folder / str(port), port, f"port {port}",
                 "cluster-enabled yes", f"cluster-port {bus}", "appendonly yes",
-                f"cluster-node-timeout {NODE_TIMEOUT_MS}", "repl-diskless-sync-delay 0",
+                f"cluster-node-timeout {FAIL_OVER_MS if replicas else PATIENT_MS}",
+                "repl-diskless-sync-delay 0", *by_tls,
             )  # fmt: skip
             stack.push_async_callback(nodes[port].end)
             await nodes[port].start()
         running = Nodes(nodes)
+        running.secure = ",".join(f"localhost:{port}" for port in secure)
         await _join(running, ports[count:], whole=whole)
         yield running
+
+
+def _tls(certificates: Path, port: int) -> tuple[str, ...]:
+    return (
+        f"tls-port {port}", f"tls-cert-file {certificates}/server.crt",
+        f"tls-key-file {certificates}/server.key", f"tls-ca-cert-file {certificates}/ca.crt",
+        "tls-auth-clients no", "tls-cluster yes", "cluster-announce-hostname localhost",
+        "cluster-preferred-endpoint-type hostname",
+    )  # fmt: skip
 
 
 async def _join(running: Nodes, buses: list[int], *, whole: bool) -> None:
