@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from control import cancelling, graph_migrations, migrations, running
+from control import cancelling, graph_migrations, keys, migrations, running
 from control.config import Config, GraphSection, PostgresSection
 from control.errors import DrawbridgeError, StoreUnavailable
 from control.preflight import OLDEST_REDIS
 from control.stores import graph, postgres, redis
 from control.stores.cluster import SLOTS, Cluster, is_cluster
+from control.stores.servers import Servers
 
 ANSWER_S = 5.0
 """How long each dependency has to answer."""
@@ -81,7 +82,7 @@ async def examine(config: Config, environ: Mapping[str, str]) -> list[Finding]:
     """Look at everything, the stores side by side."""
     folder = running.data_dir(environ)
     stores = await asyncio.gather(
-        _within("redis", "REDIS_URL", _redis(config.redis.url)),
+        _within("redis", "REDIS_URL", _redis(config.redis.url, config.jobs.shards)),
         _within("database", "DATABASE_URL", _database(config.postgres)),
         _within("neo4j", "NEO4J_URI, NEO4J_USER and NEO4J_PASSWORD", _graph(config.graph)),
     )
@@ -163,9 +164,9 @@ async def _within(
     return [Finding(subject, Verdict.FAIL, found, advice)]
 
 
-async def _redis(url: str) -> list[Finding]:
+async def _redis(url: str, job_shards: int) -> list[Finding]:
     if is_cluster(url):
-        return await _cluster(Cluster(url))
+        return [*await _cluster(Cluster(url)), *await _shards(url, job_shards)]
     return await _server(redis.client(url, timeout_s=ANSWER_S, retries=0))
 
 
@@ -198,6 +199,20 @@ async def _cluster(cluster: Cluster) -> list[Finding]:
                 where = "" if found.verdict is Verdict.OK else f"{host}:{port}: "
                 worst[found.subject] = replace(found, found=where + found.found)
     return [*findings, *worst.values()]
+
+
+async def _shards(url: str, wanted: int) -> list[Finding]:
+    """Whether the jobs are divided as this configuration says."""
+    servers = Servers(url, timeout_s=ANSWER_S, retries=0)
+    try:
+        with redis.guard():
+            stands = int(await servers.commands(keys.CONTROL).get(keys.SHARDS) or wanted)
+    finally:
+        await servers.aclose()
+    if stands == wanted:
+        return []
+    found = f"the jobs are divided into {stands}, DRAWBRIDGE_JOB_SHARDS is {wanted}"
+    return [Finding("job shards", Verdict.FAIL, found, f"set it to {stands}")]
 
 
 async def _server(client: Redis) -> list[Finding]:

@@ -214,11 +214,12 @@ async def a_command_by_hand(fleet: Fleet) -> None:
 
 
 async def test_doctor_looks_at_every_master(fleet: Fleet) -> None:
-    environ = clean_environment(**fleet.environment)
+    environ = clean_environment(**(fleet.environment | {"DRAWBRIDGE_JOB_SHARDS": "2"}))
     _, said, errors = await drawbridge("doctor", "--json", environ=environ)
     found = {each["subject"]: each for each in msgspec.json.decode(said)["findings"]}
     assert found["redis cluster"]["found"] == f"{MASTERS} masters serve every slot", errors
     assert found["redis replicas"]["verdict"] == "warn"
+    assert found["job shards"]["advice"] == f"set it to {len(fleet.shards)}"
     for subject in ("redis", "redis eviction", "redis persistence"):
         assert found[subject]["verdict"] == "ok", found[subject]
 
