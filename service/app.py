@@ -89,7 +89,7 @@ async def build(
             *await life.enter(dependencies.checks(config, pool=lambda: database.occupancy)),
             *instance_checks.of_process(watchdog),
             instance_checks.of_control_plane(plane.replica),
-            *await life.enter(workforce.checks(config.redis.url, config.jobs.shards)),
+            *workforce.checks(servers, config.jobs.shards),
             *await life.enter(external.checks(config, instance, clock=clock)),
         ),
         clock=clock,

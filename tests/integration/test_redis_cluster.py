@@ -240,12 +240,18 @@ async def test_a_spoilt_copy_is_mended(fleet: Fleet) -> None:
 async def test_a_slot_that_moves_is_followed(fleet: Fleet) -> None:
     waiting = await fleet.submit("wait", {})
     await fleet.becomes(waiting, "running")
-    its = fleet.shards[shard_of_kind("wait", len(fleet.shards))].prefix
-    for key, flag in zip((its, keys.CONTROL, keys.status(MOVED[2])), MOVED, strict=True):
+    its = fleet.shards[shard_of_kind("wait", len(fleet.shards))]
+    channels = (its.cancel_channel, keys.COMMANDS_CHANNEL, "")
+    for key, channel, flag in zip(
+        (its.prefix, keys.CONTROL, keys.status(MOVED[2])), channels, MOVED, strict=True
+    ):
         old = await fleet.nodes.master_of(key)
         new = next(node for node in fleet.nodes.nodes.values() if node is not old)
         await fleet.nodes.move(slot_of(key), new)
         assert await fleet.nodes.master_of(key) is new
+        if channel:  # who listens does so where is published now, and nowhere else
+            await wait_until(partial(hears, fleet, new, channel))
+            await wait_for(partial(hears, fleet, old, channel), False)
         await wait_for(partial(fleet.put, flag), 200)
         await wait_for(partial(fleet.status_of, flag), b"true")
 
@@ -268,6 +274,12 @@ async def test_a_slot_that_moves_is_followed(fleet: Fleet) -> None:
         for line in each.lines
         if line.get("exc_info") or line.get("exception")
     ]
+
+
+async def hears(fleet: Fleet, node: Node, channel: str) -> bool:
+    """Whether somebody listens to it there."""
+    _, listeners = await fleet.nodes.do(node, "PUBSUB", "NUMSUB", channel)
+    return bool(listeners)
 
 
 async def test_what_cannot_work_is_refused_in_a_line(

@@ -4,8 +4,7 @@ Over a connection of its own, like every check of a store.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from redis.asyncio import Redis
@@ -30,27 +29,18 @@ class NoWorkers(Down):
         super().__init__("NoWorkers", details)
 
 
-@contextlib.asynccontextmanager
-async def checks(redis_url: str, job_shards: int = 1) -> AsyncIterator[Sequence[Check]]:
+def checks(servers: Servers, job_shards: int) -> tuple[Check, ...]:
     """The check ``workers``: live ones, and how many jobs wait how long, by lane; ``held`` ones do
     not wait for a worker but for a slot of their kind.
 
     A worker that is being replaced may leave a gap, so it falls at the second failure.
     """
-    servers = Servers(redis_url, timeout_s=_DRIVER_LIMIT_S, retries=0)
-    try:
-        probe = WorkforceProbe(*(servers.commands(each.prefix) for each in shards(job_shards)))
-        yield (
-            Check(
-                WORKERS,
-                probe.ask,
-                importance=Importance.DEGRADING,
-                interval_s=INTERVAL_S,
-                fall=2,
-            ),
-        )
-    finally:
-        await servers.aclose()
+    clients = (
+        servers.client(each.prefix, timeout_s=_DRIVER_LIMIT_S, retries=0)
+        for each in shards(job_shards)
+    )
+    ask = WorkforceProbe(*clients).ask
+    return (Check(WORKERS, ask, importance=Importance.DEGRADING, interval_s=INTERVAL_S, fall=2),)
 
 
 class WorkforceProbe:
