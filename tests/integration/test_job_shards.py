@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from control import ids, keys
 from control.job_keys import MOST_SHARDS, shard_of_kind, shards
 from tests.job_steps import ended, new
-from worker.jobs.errors import KeyReused
+from worker.jobs.errors import KeyReused, WorkerLost
 from worker.jobs.job import JobError, JobState, NewJob
 from worker.jobs.manager import JobStateManager
 
@@ -107,3 +107,22 @@ async def test_keys_and_callbacks_stay_in_the_shard_of_their_job(
     assert await jobs.get_job(callback.run_id) == callback
     await jobs.rerun_job(accepted.run_id)
     assert await jobs.cancel_job(accepted.run_id) is JobState.CANCELLED
+
+
+async def test_a_lease_that_is_lost_costs_the_jobs_of_its_shard_alone(
+    jobs: JobStateManager, redis: Redis
+) -> None:
+    made = {kind: (await jobs.create_job(of(jobs, kind))).run_id for kind in KINDS}
+    for number, each in enumerate(jobs.shards):
+        await jobs.heartbeat("w", [], join=True, shard=number)
+        assert len(await jobs.claim("w", "io", 10, shard=number)) == 1
+        if number == 1:
+            await redis.zadd(f"{each.keys.prefix}workers", {"w": 1})
+    for number in range(COUNT):
+        beat = await jobs.heartbeat("judge", [], join=True, shard=number)
+        rescued = await jobs.rescue(beat.at_ms, within_s=5, shard=number)
+        assert rescued is not None
+        assert [job.run_id for job in rescued] == ([made["tick"]] if number == 1 else [])
+    with pytest.raises(WorkerLost):
+        await jobs.heartbeat("w", [made["tick"]], shard=1)
+    assert (await jobs.heartbeat("w", [made["wait"]], shard=0)).stop == []
