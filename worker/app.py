@@ -104,7 +104,6 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         commands = await _open(life, redis.client(config.redis.url))
         jobs = JobStateManager.of(commands, config.jobs)
         subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
-        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
         database = await life.enter(
             Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
         )
@@ -112,6 +111,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
             database=database, clock=clock, replica=replica,
         )  # fmt: skip
+        dependencies.heed(engine, subscriber, plane.presence)
         probes.control_stale = lambda: replica.stale
         open_page(
             life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock,
