@@ -22,6 +22,7 @@ from deploy.embedded import stores as embedded
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
 from deploy.embedded.stores import Stores
+from tests import signals
 from tests.neo4j.server import JARS, Neo4jServer
 from tests.stack import SO_S, SPARING
 
@@ -149,10 +150,10 @@ class LiveStores:
 
     def _send(self, name: str, number: signal.Signals) -> None:
         parent = psutil.Process(self.pid(name))
-        parent.send_signal(number)  # first, so that it makes no further children
+        signals.send(parent.pid, number)  # first, so that it makes no further children
         for child in parent.children(recursive=True):
-            with suppress(psutil.NoSuchProcess):  # a backend whose client has just left
-                child.send_signal(number)
+            with suppress(ProcessLookupError):  # a backend whose client has just left
+                signals.send(child.pid, number)
 
 
 @pytest.fixture(scope="session")

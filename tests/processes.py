@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests import signals
 from tests.stack import SPARING
 
 Line = dict[str, Any]
@@ -29,7 +30,7 @@ class Replica:
         return self.process.pid
 
     def send(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        signals.send(self.pid, number)
 
     async def logged(
         self, event: str, deadline_s: float = START_S, *, count: int = 1, **fields: Any

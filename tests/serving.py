@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +15,13 @@ from control.config import Config, load
 from control.flags import commands, outcome
 from control.flags.document import MAINTENANCE
 from control.flags.plane import ControlPlane
+from control.health.check import Result
 from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.migrations import migrate
 from service import app as service_app
 from service import examples
-from service.appkeys import GATE, JOBS, PLANE
+from service.appkeys import GATE, HEALTH, JOBS, PLANE
 from service.gate import Gate
 from tests.stack import wait_until
 from worker.jobs.job import Claim, JobState, NewJob, Outcome, Spec
@@ -60,6 +61,12 @@ class Served:
         changed = await self.plane.change(command, internal=True)
         assert changed.done
         return changed
+
+    async def checked(self, *names: str) -> Mapping[str, Result]:
+        """Results of health checks that began after this was called."""
+        for _ in range(2):  # the first may share a probe that began before
+            snapshot = await self.app[HEALTH].refresh(*names)
+        return snapshot.results
 
     async def claim(self, lane: str = "cpu") -> Claim:
         """The next job, claimed as a worker does."""

@@ -25,6 +25,10 @@ from control.stores.scripts import Script
 from control.stores.wire import Wire
 
 DEBOUNCE_S = 2.0
+QUEUED_S = 1.0
+"""Who waits no longer than this came as late as it is carried out, so nobody is refused for
+having come a moment before the two seconds were over."""
+
 HEAD_START_S = 0.1
 """How long the instance that is the beacon has a command to itself."""
 
@@ -213,11 +217,11 @@ class Controller:
         return None
 
     def _overslept(self, command: Command, heard_at: float) -> bool:
-        """Whether it was too soon when it was heard, and only its wait made it late enough: of
+        """Whether it was too soon when it was heard, and only its queueing made it late enough: of
         many that come at once one is carried out, however long the others queue."""
         at, holder = self._changed_at.get(command.flag, (-math.inf, ""))
-        over_at = at + DEBOUNCE_S
-        waited_it_out = heard_at < over_at <= self._clock.monotonic()
+        over_at, now = at + DEBOUNCE_S, self._clock.monotonic()
+        waited_it_out = heard_at < over_at <= now and now - heard_at > QUEUED_S
         return holder != _mark(command) and (heard_at < at or waited_it_out)
 
     async def _allow(self, command: Command, *, offline: bool) -> None:

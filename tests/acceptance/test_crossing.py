@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests import signals
 from tests.models.hard import market_split
 from tests.stack import ROOT, Stack, wait_until
 from tests.timing import timed
@@ -142,7 +143,7 @@ async def test_while_redis_stands_still_the_service_says_so_and_comes_back_by_it
     pid = stack.pid_of("redis")
     assert pid is not None
     await wait_until(lambda: _is(ready(), 200))
-    os.kill(pid, signal.SIGSTOP)
+    signals.send(pid, signal.SIGSTOP)
     try:
         model = (MODELS / "afiro.mps").read_bytes()
         async with http.post("/optimize", data=model, headers=MPS) as no:

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from deploy.embedded.folder import DataFolder
 from deploy.embedded.keeper import Keeper
 from deploy.embedded.redis_server import RedisServer
+from tests import signals
 
 
 class OwnRedis:
@@ -52,7 +53,7 @@ class OwnRedis:
 
     def _send(self, number: Signals) -> None:
         assert self._keeper.pid is not None, "it is down"
-        os.kill(self._keeper.pid, number)
+        signals.send(self._keeper.pid, number)
 
     def forget(self) -> None:
         """Delete the data of a server that is down."""

@@ -42,15 +42,8 @@ class Fleet:
     redis: Redis
 
     async def run(self, *arguments: str) -> tuple[int, str, str]:
-        """A command to its end: exit status, stdout, stderr.
-
-        Again, where it was heard just before two seconds after :meth:`lower` were over: that is
-        too soon in the memory of who carried that out.
-        """
-        ended = await drawbridge(*arguments, environ=self.environ)
-        if "try again in 0.0 s" in ended[2]:
-            ended = await drawbridge(*arguments, environ=self.environ)
-        return ended
+        """A command to its end: exit status, stdout, stderr."""
+        return await drawbridge(*arguments, environ=self.environ)
 
     async def json(self, *arguments: str, status: int = 0) -> dict[str, Any]:
         """The one JSON object that a command prints, which is all of its stdout."""

@@ -17,6 +17,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
+from tests import signals
 from tests.timing import timed
 from worker.cpu.process import CpuProcess, Ended, child_environment
 from worker.jobs.job import JobError
@@ -265,7 +266,7 @@ async def test_a_stopped_process_is_killed_all_the_same() -> None:
     run = Run("t.polite")
     task = run.start()
     pid = await run.under_way()
-    os.kill(pid, signal.SIGSTOP)
+    signals.send(pid, signal.SIGSTOP)
     run.process.cancel("timeout")
     assert await asyncio.wait_for(task, PROMPT_S) == Ended(interrupted=True)
     assert_gone(pid)

@@ -21,6 +21,7 @@ from tests.faults.conftest import Jobs
 from tests.processes import replica
 from tests.serving import Served, served
 from tests.stack import wait_until
+from tests.timing import timed
 
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 SNAKE = re.compile(r"[a-z][a-z0-9_]*")
@@ -138,7 +139,7 @@ async def test_jobs_are_counted_as_they_are_accepted_and_as_they_wait(
     before = samples.get("drawbridge_jobs_accepted_total", {}).get(labelled(kind="optimize"), 0)
     await api.put()
     await api.put(run_at_ms=1 << 42)
-    await api.app[HEALTH].refresh("workers")
+    await api.checked("workers")
     samples = await scrape(api.http)
     assert samples["drawbridge_jobs_accepted_total"][labelled(kind="optimize")] == before + 2
     assert samples["drawbridge_jobs"] == {
@@ -162,6 +163,7 @@ async def test_a_change_of_a_flag_is_seen(api: Served, redis: Redis) -> None:
     assert off[count][()] == before.get(count, {}).get((), 0) + 2
 
 
+@timed
 async def test_a_scrape_asks_no_store(stores: LiveStores, api: Served) -> None:
     for store in ("redis", "postgres", "graph"):
         stores.freeze(store)
@@ -172,8 +174,8 @@ async def test_a_scrape_asks_no_store(stores: LiveStores, api: Served) -> None:
         for store in ("redis", "postgres", "graph"):
             stores.thaw(store)
     assert samples["drawbridge_check_status"][labelled(check="redis", status="healthy")] == 1
-    results = await api.app[HEALTH].refresh("redis", "database", "neo4j")
-    assert {results.results[name].state for name in ("redis", "database", "neo4j")} == {"ok"}
+    results = await api.checked("redis", "database", "neo4j")
+    assert {results[name].state for name in ("redis", "database", "neo4j")} == {"ok"}
 
 
 @pytest.fixture(scope="module")

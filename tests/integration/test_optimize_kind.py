@@ -304,6 +304,7 @@ async def test_a_checkpoint_of_another_model_is_left_alone() -> None:
     assert answer["objective"] == pytest.approx(1201500, rel=MIP_TOLERANCE)
 
 
+@timed
 async def test_the_loop_goes_on_while_solvers_work() -> None:
     """Two solvers on all the cores that there are; the loop must hardly notice."""
     runs = [Run("mps", market_split(seed=seed), time_limit_s=2) for seed in (1, 2)]

@@ -21,6 +21,7 @@ from control.health.engine import LATE_S, Engine
 from control.health.networks import ProbeNetworks
 from control.health.watchdog import BLOCKED_S, Watchdog
 from tests.stack import wait_until
+from tests.timing import timed
 
 ALIVE = b'{"status":"ok"}'
 LOOPBACK = ProbeNetworks(("127.0.0.0/8", "::1"))
@@ -76,6 +77,7 @@ async def test_it_says_since_when_and_where_the_loop_is_blocked() -> None:
     assert any("in block" in line for line in logs[0]["where"])
 
 
+@timed
 async def test_a_loop_that_is_not_blocked_is_not_said_to_be() -> None:
     with capture_logs() as logs:
         async with watching() as watchdog:
