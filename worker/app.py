@@ -45,8 +45,8 @@ from worker.consumer import BELL_WAIT_S, Consumer
 from worker.cpu.frames import GraphAccess
 from worker.drain import Drain
 from worker.executor import Executor
-from worker.ingest.intake import Intake
 from worker.ingest.lamp import Lamp
+from worker.ingest.stores import IngestStores
 from worker.jobs import kinds
 from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
@@ -104,7 +104,6 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         commands = await _open(life, redis.client(config.redis.url))
         jobs = JobStateManager.of(commands, config.jobs)
         subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
-        subscriber.on_loss(lambda: engine.suspect(dependencies.REDIS))
         database = await life.enter(
             Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
         )
@@ -112,15 +111,16 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
             database=database, clock=clock, replica=replica,
         )  # fmt: skip
+        dependencies.heed(engine, subscriber, plane.presence)
         probes.control_stale = lambda: replica.stale
         open_page(
             life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock,
             announces=(tell_subscribers,), announced=Bell(commands).ring,
         )  # fmt: skip
         own = await _own(life, config, database, clock) | {
-            Intake: Intake(
-                graph=await life.enter(Graph(config.graph, retry_s=_GRAPH_RETRY_S)),
-                uploads=Uploads(database), lamp=Lamp(database, plane, jobs), jobs=jobs, clock=clock,
+            IngestStores: IngestStores(
+                await life.enter(Graph(config.graph, retry_s=_GRAPH_RETRY_S)),
+                Uploads(database), Lamp(database, plane, jobs), jobs, clock,
             )
         }  # fmt: skip
         known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
@@ -157,7 +157,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             ("scheduler", scheduler.run()),
             ("rescuer", Rescuer(lost, lease).run()),
             ("trimmer", Trimmer(jobs).run()),
-            ("ingestion flag", own[Intake].lamp.run()),
+            ("ingestion flag", own[IngestStores].lamp.run()),
             ("caretaker", wiring.caretaker(config, database, clock).run()),
             (
                 "relay",
