@@ -17,7 +17,7 @@ run: $(VENV)/run.stamp ## Set up, start everything, solve the sample model, serv
 	@$(BIN)/drawbridge up --sample $(ARGS)
 
 test: $(VENV)/dev.stamp ## Set up and run the whole test suite (ARGS are pytest's)
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-previous: $(VENV)/dev.stamp ## Run the tests of the release before on this tree's schema (COMMIT=, else the newest tag)
 	@$(BIN)/python -m tests.previous $(COMMIT)

@@ -3,7 +3,6 @@
 Only entry points read ``os.environ``; they call :func:`load` and pass sections on.
 """
 
-import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -388,6 +387,8 @@ def _text(value: Any) -> str:
 
 
 def _unknown(variable: str, origin: str, known: set[str]) -> str:
+    import difflib  # noqa: PLC0415 - for who misspelt something
+
     # The prefix is left out of the comparison, else it makes everything look alike.
     short = {name.removeprefix(PREFIX): name for name in known}
     close = difflib.get_close_matches(variable.removeprefix(PREFIX), short, n=1)

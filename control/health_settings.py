@@ -13,7 +13,8 @@ class HealthSection:
         "DRAWBRIDGE_HEALTH_EVERY_S",
         0.6,
         "seconds between two looks at each store; above 0.9 a dead one may show later than after "
-        "3 s, and the stores of a large fleet have less to do",
+        "3 s, and the stores of a large fleet have less to do; Redis is looked at every 5 s while "
+        "the instance's own writes to it, one a second, succeed",
         number(0.2, 30, "seconds"),
     )
     networks: tuple[str, ...] = setting(

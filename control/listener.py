@@ -7,8 +7,25 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
-from aiohttp.typedefs import Handler
+from control.imports import deferred, without
+
+# A server has no use for the client, and C++ for a few short lists takes more than they.
+with (
+    without("frozenlist._frozenlist"),
+    deferred(
+        "aiohttp.client",
+        "aiohttp.client_middleware_digest_auth",
+        "aiohttp.client_middlewares",
+        "aiohttp.connector",
+        "aiohttp.cookiejar",
+        "aiohttp.formdata",
+        "aiohttp.resolver",
+        "aiohttp.tracing",
+        "attr.validators",
+    ),
+):
+    from aiohttp import web
+    from aiohttp.typedefs import Handler
 
 from control.connections import Refuse, Server, give_up_on_the_deaf, misfit, plainly
 from control.entrance_settings import EntranceSection

@@ -228,8 +228,13 @@ class Subscribers:
             control, tuple(Subscriber(servers.listening(each.prefix), clock) for each in shards)
         )
 
+    @property
+    def apart(self) -> bool:
+        """Whether jobs publish elsewhere than the control plane."""
+        return self.control not in self.jobs
+
     def on_loss(self, tell: Callable[[], None]) -> None:
-        """See :meth:`Subscriber.on_loss`; of either."""
+        """See :meth:`Subscriber.on_loss`; of any."""
         for each in {self.control, *self.jobs}:
             each.on_loss(tell)
 

@@ -94,7 +94,7 @@ async def build(
         ),
         clock=clock,
     )
-    subscribers.on_loss(lambda: engine.suspect(dependencies.REDIS))
+    dependencies.heed(engine, subscribers, plane.presence)
     probes = Probes(engine, clock=clock)
     probes.control_stale = lambda: plane.replica.stale
     networks = ProbeNetworks(config.health.networks)

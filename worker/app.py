@@ -43,8 +43,8 @@ from worker.consumer import Asked
 from worker.cpu.frames import GraphAccess
 from worker.drain import Drain
 from worker.executor import Executor
-from worker.ingest.intake import Intake
 from worker.ingest.lamp import Lamp
+from worker.ingest.stores import IngestStores
 from worker.jobs import kinds
 from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
@@ -99,7 +99,6 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         servers = await life.enter(aclosing(Servers(config.redis.url)))
         jobs = JobStateManager.on(servers, config.jobs)
         subscribers = Subscribers.of(servers, shards(config.jobs.shards), clock)
-        subscribers.on_loss(lambda: engine.suspect(dependencies.REDIS))
         database = await life.enter(
             Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
         )
@@ -108,15 +107,16 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             subscriber=subscribers.control,
             database=database, clock=clock, replica=replica, spread=servers.spread,
         )  # fmt: skip
+        dependencies.heed(engine, subscribers, plane.presence)
         probes.control_stale = lambda: replica.stale
         open_page(
             life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock,
             announces=(tell_subscribers,), announced=Bell(servers.commands(keys.CONTROL)).ring,
         )  # fmt: skip
         own = await _own(life, config, database, clock) | {
-            Intake: Intake(
-                graph=await life.enter(Graph(config.graph, retry_s=_GRAPH_RETRY_S)),
-                uploads=Uploads(database), lamp=Lamp(database, plane, jobs), jobs=jobs, clock=clock,
+            IngestStores: IngestStores(
+                await life.enter(Graph(config.graph, retry_s=_GRAPH_RETRY_S)),
+                Uploads(database), Lamp(database, plane, jobs), jobs, clock,
             )
         }  # fmt: skip
         known = known.given(own | await life.enter(resources.opened(config.jobs.modules)))
@@ -153,7 +153,7 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             *subscribers.tasks(),
             *(work for station in stations for work in station.work()),
             ("trimmer", Trimmer(jobs).run()),
-            ("ingestion flag", own[Intake].lamp.run()),
+            ("ingestion flag", own[IngestStores].lamp.run()),
             ("caretaker", wiring.caretaker(config, database, clock).run()),
             (
                 "relay",

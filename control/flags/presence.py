@@ -92,6 +92,7 @@ class Presence:
         self._state: tuple[str, int, bool] = ("starting", 0, False)
         self._told: tuple[object, ...] = ()
         self._on_renewal: list[Callable[[], None]] = []
+        self._on_well: list[Callable[[float], None]] = []
         self._log = logs.get(__name__)
         self.renewed_at: float | None = None
         """When the newest lease that was granted had been asked for, in monotonic seconds."""
@@ -107,6 +108,11 @@ class Presence:
     def on_renewal(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called whenever :attr:`renewed_at` has moved."""
         self._on_renewal.append(tell)
+
+    def on_well(self, tell: Callable[[float], None]) -> None:
+        """Have ``tell`` called with when it was asked, in monotonic seconds, whenever Redis took a
+        report and has room for more."""
+        self._on_well.append(tell)
 
     def current(self) -> ReplicaReport:
         """The report as it stands now."""
@@ -148,7 +154,7 @@ class Presence:
     async def _renew(self) -> None:
         asked_at, report = self._clock.monotonic(), self.current()
         content = (self._state, report.position)
-        await self._report(
+        _, room = await self._report(
             [keys.LEASES, keys.REPORTS, keys.BEGAN],
             [
                 self._instance,
@@ -163,6 +169,9 @@ class Presence:
         self._told, self.renewed_at = content, asked_at
         for tell in self._on_renewal:
             tell()
+        if room:
+            for vouch in self._on_well:
+                vouch(asked_at)
 
 
 class Roll(msgspec.Struct, frozen=True):

@@ -72,11 +72,16 @@ class Check:
     """So many failures in a row turn what was well down."""
     rise: int = 1
     """So many successes in a row turn what was down well."""
+    vouched_s: float = 0.0
+    """How long the word of whoever vouches for what is well stands in place of a probe. What is
+    vouched for shows its failure ``vouched_s`` + ``timeout_s`` after the last word."""
+    unasked_s: float = 5.0
+    """After so long it is probed all the same."""
 
     @property
     def stale_after_s(self) -> float:
         """An answer older than this proves nothing any more: its successor is overdue."""
-        return 1.1 * self.interval_s + self.timeout_s + 1.0
+        return max(1.1 * self.interval_s, self.vouched_s) + self.timeout_s + 1.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Result:
     reason: str = ""
     """Why the newest probe failed, in a word or two that may be shown to anybody."""
     at: datetime | None = None
+    """When that was; where somebody has vouched for it since, when that was."""
     since: datetime | None = None
     """When the present state began."""
     transitions: int = 0

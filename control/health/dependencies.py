@@ -16,12 +16,15 @@ from redis.exceptions import RedisError, ResponseError
 
 from control import keys, sql
 from control.config import Config, GraphSection, PostgresSection
+from control.flags.presence import RENEW_S, Presence
 from control.health.check import WARNING, Check, Down, Importance
+from control.health.engine import Engine
 from control.health.report import Memory, Pool, milliseconds
 from control.ids import new_id
 from control.job_keys import shards
 from control.stores import graph, postgres, redis
 from control.stores.servers import Servers
+from control.subscriber import Subscribers
 
 REDIS, NEO4J, DATABASE = "redis", "neo4j", "database"
 """The checks, named as :class:`control.errors.StoreUnavailable` names what is away."""
@@ -33,6 +36,12 @@ NEARLY_FULL = 0.95
 """The share of a limit from which on there is a warning."""
 
 _DRIVER_LIMIT_S = 3.0
+_REDIS_S = 1.6
+VOUCHED_S = RENEW_S + 0.1
+"""Each report of this instance to the fleet is a write that Redis took, so it vouches for Redis
+until the next one is overdue; together with the deadline of the probe that follows, for less than
+the three seconds after which a dead store shows."""
+
 _ECHO_MS = 10_000
 
 Occupancy = Callable[[], tuple[int, int, int]]
@@ -57,13 +66,28 @@ async def checks(
     of_database = DatabaseProbe(config.postgres, pool)
     try:
         yield (
-            Check(REDIS, of_redis.ask, frozenset({READY}), interval_s=every_s),
+            Check(
+                REDIS,
+                of_redis.ask,
+                frozenset({READY}),
+                interval_s=every_s,
+                timeout_s=_REDIS_S,
+                vouched_s=VOUCHED_S,
+            ),
             Check(NEO4J, of_graph.ask, frozenset({READY}), interval_s=every_s),
             Check(DATABASE, of_database.ask, importance=Importance.DEGRADING, interval_s=every_s),
         )
     finally:
         of_database.close()
         await asyncio.gather(of_redis.close(), of_graph.close())
+
+
+def heed(engine: Engine, subscribers: Subscribers, presence: Presence) -> None:
+    """Let the check of Redis hear what this instance's own links to it notice. On a Cluster a
+    report tells of one server of several, and so vouches for none."""
+    subscribers.on_loss(lambda: engine.suspect(REDIS))
+    if not subscribers.apart:
+        presence.on_well(lambda at: engine.vouch(REDIS, at))
 
 
 class RedisProbe:

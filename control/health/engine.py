@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from control import logs
@@ -65,6 +66,12 @@ class Engine:
         if loop is not None and loop.result.state is State.OK:
             loop.woken.set()
 
+    def vouch(self, name: str, at: float) -> None:
+        """Real traffic that began at ``at`` (monotonic seconds) has just seen ``name`` well, by as
+        much as its probe asks. That keeps what is well so, and spares the next probe (see
+        :attr:`Check.vouched_s`); it makes nothing well that is not."""
+        self._loops[name].vouch(at)
+
     async def refresh(self, *names: str) -> Snapshot:
         """What is found now: the newest results once ``names`` (none: all) were probed again.
 
@@ -96,12 +103,29 @@ class _Loop:
         self._publish = publish
         self._clock = clock
         self._abandoned: _Task | None = None
+        self._vouched_at = self._probed_at = float("-inf")
         self._against = 0
         """How many results in a row contradict the present state."""
         self._probing = False
         self._judged = asyncio.Event()
         """Set with the next result; each result has an event of its own."""
         self._log = logs.get(__name__)
+
+    def vouch(self, at: float) -> None:
+        if not self._well or at <= self._vouched_at:
+            return
+        self._vouched_at = at
+        self.result = replace(
+            self.result,
+            at=self._clock.now(),
+            stale_from=max(self.result.stale_from, at + self._check.stale_after_s),
+        )
+        self._publish(self.result)
+
+    @property
+    def _well(self) -> bool:
+        """Whether it is, and nothing speaks against it."""
+        return self.result.state is State.OK and self._against == 0
 
     async def refreshed(self) -> None:
         """Wait for the result of the probe under way, or of one more."""
@@ -124,7 +148,7 @@ class _Loop:
 
     async def _probe(self) -> None:
         """One probe, judged at its deadline at the latest."""
-        began = self._clock.monotonic()
+        began = self._probed_at = self._clock.monotonic()
         task: _Task = asyncio.create_task(self._ask(), name=f"probe of {self._check.name}")
         task.add_done_callback(_retrieve)
         try:
@@ -174,12 +198,23 @@ class _Loop:
 
     async def _pause(self) -> None:
         await asyncio.sleep(WAKE_GAP_S)
-        settled = self.result.state is State.OK and self._against == 0
-        pause_s = self._check.interval_s if settled else self._check.retry_s
+        pause_s = self._check.interval_s if self._well else self._check.retry_s
         varied_s = pause_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(varied_s - WAKE_GAP_S):
-                await self.woken.wait()
+        left_s = max(varied_s - WAKE_GAP_S, self._spared_s())
+        while left_s > 0 and not self.woken.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self.woken.wait()
+            left_s = self._spared_s()
+
+    def _spared_s(self) -> float:
+        """How much longer nothing needs to be asked, because somebody has vouched."""
+        if not self._well:
+            return 0.0
+        until = min(
+            self._vouched_at + self._check.vouched_s, self._probed_at + self._check.unasked_s
+        )
+        return until - self._clock.monotonic()
 
     def _record(
         self,

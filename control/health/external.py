@@ -140,7 +140,7 @@ class Lookout:
         service: Service,
         instance: str,
         client: Any,
-        http: aiohttp.ClientSession,
+        http: "aiohttp.ClientSession",
         *,
         every_s: float,
         clock: Clock,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from control.clock import Clock

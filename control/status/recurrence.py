@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dateutil.rrule import rrule, rrulestr
-
 from control.errors import InvalidInput
 
 MAX_RULE = 200
@@ -65,6 +63,8 @@ def after(
 
 
 def _occurrences(rule: str, first: datetime, timezone: str) -> Iterator[datetime]:
+    from dateutil.rrule import rrule, rrulestr  # noqa: PLC0415 - few have windows that recur
+
     # Without a zone here, so that the wall clock is kept across the change of the hour.
     local = first.astimezone(zone(timezone))
     begin, parts = local.replace(tzinfo=None), []

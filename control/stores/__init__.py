@@ -2,8 +2,18 @@
 
 from importlib import import_module
 
-from control.imports import without
+from control.imports import deferred, without
 
-# redis-py would count for it, which nobody here asks for. Before whoever else imports it.
-with without("opentelemetry"):
+# redis-py would count for it, which nobody here asks for; and nobody uses a cluster. Before whoever
+# else imports it.
+with (
+    without("opentelemetry"),
+    deferred(
+        "redis.asyncio.cluster",
+        "redis.asyncio.keyspace_notifications",
+        "redis.cluster",
+        "redis.commands.cluster",
+        "redis.keyspace_notifications",
+    ),
+):
     import_module("redis.asyncio")

@@ -12,11 +12,15 @@ from typing import Any, Self, TypeVar
 
 from control.config import GraphSection
 from control.errors import ConfigError, StoreUnavailable
-from control.imports import without
+from control.imports import deferred, without
 from control.stores import driver_tables
 
-# The driver loads these to take their values as parameters, which nobody here gives it.
-with without("numpy", "pandas", "pyarrow"):
+# The driver loads these to take their values as parameters, which nobody here gives it; and half of
+# it is a twin that knows no asyncio.
+with (
+    without("numpy", "pandas", "pyarrow"),
+    deferred("neo4j._sync.driver", "neo4j._sync.work"),
+):
     from neo4j import (
         AsyncDriver,
         AsyncGraphDatabase,

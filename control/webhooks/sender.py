@@ -52,31 +52,20 @@ class NotAnswered(Exception):
 
 
 class Sender:
-    """A client for webhooks; whoever makes one, within a running loop, closes it. It follows no
-    redirect, keeps no cookie, goes through no proxy, and reads nothing of an answer but its head.
+    """A client for webhooks; whoever makes one closes it. It follows no redirect, keeps no cookie,
+    goes through no proxy, and reads nothing of an answer but its head.
     """
 
     def __init__(self, signer: Signer, destinations: Destinations, clock: Clock) -> None:
         self._signer = signer
         self._destinations = destinations
         self._clock = clock
-        connector = aiohttp.TCPConnector(
-            resolver=Resolver(self._destinations),
-            socket_factory=self._destinations.socket,
-            use_dns_cache=False,
-            force_close=True,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={"User-Agent": f"drawbridge/{__version__}"},
-            timeout=aiohttp.ClientTimeout(total=None),
-        )
+        self._session: aiohttp.ClientSession | None = None
 
     async def aclose(self) -> None:
         """Close what is open."""
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def post(
         self, url: str, message_id: str, body: bytes, signer: Signer | None = None
@@ -92,7 +81,7 @@ class Sender:
         signed = signer.headers(message_id, now, body)
         try:
             async with asyncio.timeout(DEADLINE_S):
-                response = await self._session.post(
+                response = await self._client().post(
                     parsed(url),
                     data=body,
                     headers={"Content-Type": "application/json", **signed},
@@ -104,6 +93,24 @@ class Sender:
             raise _not_answered(error) from None
         response.close()
         return Answer(response.status, retry_after_s(response.headers.get("Retry-After", ""), now))
+
+    def _client(self) -> "aiohttp.ClientSession":
+        """Made with the first message: most workers have none to post."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                resolver=Resolver(self._destinations),
+                socket_factory=self._destinations.socket,
+                use_dns_cache=False,
+                force_close=True,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                headers={"User-Agent": f"drawbridge/{__version__}"},
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+        return self._session
 
 
 def _not_answered(error: Exception) -> NotAnswered:

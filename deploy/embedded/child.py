@@ -55,16 +55,20 @@ class Child:
     ) -> None:
         """End it: each signal in turn with ``grace_s`` between them, in the end SIGKILL.
 
-        ``hurry`` cuts the grace short.
+        ``hurry`` cuts the grace short. One that was stopped (SIGSTOP) goes on, to end in order.
         """
         for number in signals[:-1]:
-            self.send(number)
+            self._ask(number)
             if await self._ended_within(grace_s, hurry):
                 return
-        self.send(signals[-1])
+        self._ask(signals[-1])
         if not await self._ended_within(LAST_RESORT_S):
             self.send(Signals.SIGKILL)
             await self.wait()
+
+    def _ask(self, number: Signals) -> None:
+        self.send(number)
+        self.send(Signals.SIGCONT)
 
     async def _ended_within(self, seconds: float, hurry: asyncio.Event | None = None) -> bool:
         waits = [asyncio.ensure_future(self.wait())]

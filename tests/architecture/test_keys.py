@@ -5,7 +5,7 @@ from pathlib import Path
 
 from control import keys
 from control.flags.projection import texts
-from worker.jobs.scripts import _texts
+from worker.jobs import scripts
 
 LUA = Path(__file__).parents[2] / "worker" / "jobs" / "lua"
 
@@ -44,7 +44,7 @@ def test_lua_and_python_name_the_same_queues() -> None:
 
 
 def test_every_script_says_what_it_takes_and_returns() -> None:
-    for text in (*_texts().values(), *texts().values()):
+    for text in (*map(scripts.text_of, scripts.names()), *texts().values()):
         told = text.rpartition("-- ARGV:")[2]
         assert told, text[:200]
         assert "-- Returns" in told, text[:200]

@@ -24,12 +24,12 @@ from control.flags.presence import Presence
 from control.flags.projection import Projection
 from control.flags.replica import Replica
 from control.health.check import Check
-from control.health.dependencies import REDIS, RedisProbe
+from control.health.dependencies import REDIS, VOUCHED_S, RedisProbe, heed
 from control.health.engine import Engine
 from control.lifespan import Lifespan, new_loop
 from control.stores import redis as redis_store
 from control.stores.wire import Wire
-from control.subscriber import Listener, Subscriber
+from control.subscriber import Listener, Subscriber, Subscribers
 from tests.processes import Replica as Process
 from tests.stack import ROOT, clean_environment, wait_until
 
@@ -130,7 +130,9 @@ async def _live(life: Lifespan, url: str, applied: Callable[[Position], None]) -
     life.supervise("subscriber", subscriber.run())
     life.supervise("presence", presence.run())
     probe = await life.enter(_probe(url))
-    life.supervise("health check", Engine((Check(REDIS, probe.ask),), clock=clock).run())
+    engine = Engine((Check(REDIS, probe.ask, vouched_s=VOUCHED_S),), clock=clock)
+    heed(engine, Subscribers(subscriber, (subscriber,)), presence)
+    life.supervise("health check", engine.run())
 
 
 @asynccontextmanager

@@ -101,8 +101,12 @@ async def test_a_graph_that_restarts_is_waited_for(house: House, stores: LiveSto
         await stores.kill("graph")
         try:
             await one.logged("waiting for a store", run_id=receipt["run_id"])
-            progress = (await house.get(receipt["links"]["status"]))["progress"]
-            assert progress["waiting_for"] == "neo4j"
+
+            async def told() -> bool:  # soon after the line
+                progress = (await house.get(receipt["links"]["status"]))["progress"]
+                return bool(progress.get("waiting_for") == "neo4j")
+
+            await wait_until(told)
             async with house.api.http.get("/networks") as response:
                 assert (await problem(response))["dependency"] == "neo4j"
         finally:

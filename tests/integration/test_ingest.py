@@ -20,9 +20,9 @@ from tests.ingesting import House, form, house_of
 from tests.networks import read
 from tests.serving import problem
 from tests.stack import clean_environment, drawbridge
-from worker.ingest.intake import Intake
 from worker.ingest.kind import sweep
 from worker.ingest.lamp import Lamp
+from worker.ingest.stores import IngestStores
 from worker.testing import KindRun, run_kind
 
 MOST = 256 << 10
@@ -256,13 +256,11 @@ async def test_replaced_versions_are_swept_once_nobody_reads_them(house: House) 
     await house.graph.write("MATCH (n:Network {name: 'swept'}) SET n.version = $v", v=current)
 
     async with Database(house.config.postgres) as database:
-        intake = Intake(
-            graph=house.graph, uploads=Uploads(database), jobs=house.api.jobs,
-            lamp=Lamp(database, house.api.plane, house.api.jobs), clock=SystemClock(),
-        )  # fmt: skip
+        lamp = Lamp(database, house.api.plane, house.api.jobs)
+        given = IngestStores(house.graph, Uploads(database), lamp, house.api.jobs, SystemClock())
 
         async def swept() -> tuple[set[str], KindRun]:
-            run = await run_kind(sweep, resources={Intake: intake})
+            run = await run_kind(sweep, resources={IngestStores: given})
             rows = await house.graph.rows("MATCH (v:NetworkVersion) RETURN v.id")
             return {version for (version,) in rows} & set(versions), run
 

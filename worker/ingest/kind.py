@@ -29,8 +29,9 @@ async def ingest(context: JobContext, payload: IngestPayload) -> Ingested:
     """
     # Not at the top: it would slow down the start of every CPU-bound job's process.
     from worker.ingest.intake import Intake  # noqa: PLC0415
+    from worker.ingest.stores import IngestStores  # noqa: PLC0415
 
-    return await context.resource(Intake).ingest(context, payload)
+    return await Intake(context.resource(IngestStores)).ingest(context, payload)
 
 
 @job(SWEEP_KIND, retry_on=(StillRead,), max_attempts=50, internal=True)
@@ -40,8 +41,9 @@ async def sweep(context: JobContext, _payload: Any) -> dict[str, int]:
     Raises :class:`StillRead` where something has to be removed later.
     """
     from worker.ingest.intake import Intake  # noqa: PLC0415
+    from worker.ingest.stores import IngestStores  # noqa: PLC0415
 
-    removed, left = await context.resource(Intake).sweep(context)
+    removed, left = await Intake(context.resource(IngestStores)).sweep(context)
     if left:
         raise StillRead(f"{left} replaced versions are still being read")
     return {"removed": removed}

@@ -19,6 +19,9 @@ LARGE = 256 << 10
 """Arguments larger than this go over a connection of their own, so that nothing small waits behind
 them."""
 
+_SHARED = "records"
+"""The file that every script begins with."""
+
 # Even when Redis is full leases must be kept alive, and what it holds must get done: that frees it.
 _ALLOWED_WHEN_FULL = (
     "archived", "cancel", "claim", "ended", "finish", "forget", "heartbeat", "leave", "promote",
@@ -34,13 +37,12 @@ class Scripts:
     def __init__(self, wire: Wire, apart: Redis | Wire, prefix: str = keys.JOBS) -> None:
         self._wire = wire
         self._prefix = prefix
-        self._texts = _texts()
+        self._apart = apart
         # Redis names scripts so.
         self._digests = {
-            name: sha1(text.encode()).hexdigest()  # noqa: S324
-            for name, text in self._texts.items()
+            name: sha1(text_of(name).encode()).hexdigest()  # noqa: S324
+            for name in names()
         }
-        self._apart = {name: Script(apart, text) for name, text in self._texts.items()}
 
     async def __call__(
         self, name: str, arguments: Sequence[Argument], *, again: bool = True, large: bool = False
@@ -50,7 +52,7 @@ class Scripts:
         ``again``: whether it may run twice where its first answer was lost.
         """
         if large:
-            return await self._apart[name]([self._prefix], arguments)
+            return await Script(self._apart, text_of(name))([self._prefix], arguments)
         given = (1, self._prefix, *arguments)
         try:
             return await self._wire("EVALSHA", self._digests[name], *given, again=again)
@@ -58,7 +60,7 @@ class Scripts:
             if not str(error).startswith("NOSCRIPT"):
                 raise
             # A restart or a SCRIPT FLUSH; EVAL loads it again.
-            return await self._wire("EVAL", self._texts[name], *given, again=again)
+            return await self._wire("EVAL", text_of(name), *given, again=again)
 
 
 def passed(answer: Any) -> list[Any]:
@@ -72,17 +74,18 @@ def passed(answer: Any) -> list[Any]:
     return answers
 
 
+def names() -> list[str]:
+    """Every script."""
+    return [name for name in _files() if name != _SHARED]
+
+
 def text_of(name: str) -> str:
-    """The whole of one script."""
-    return _texts()[name]
+    """The whole of one script. Made when it is asked for: what all share is half of each."""
+    flags = " flags=allow-oom" if name in _ALLOWED_WHEN_FULL else ""
+    return f"#!lua{flags}\n{_files()[_SHARED]}\n{_files()[name]}"
 
 
 @functools.cache
-def _texts() -> Mapping[str, str]:
+def _files() -> Mapping[str, str]:
     folder = files(__package__).joinpath("lua")
-    found = {item.name.removesuffix(".lua"): item.read_text() for item in folder.iterdir()}
-    shared = found.pop("records")
-    return {
-        name: f"#!lua{' flags=allow-oom' if name in _ALLOWED_WHEN_FULL else ''}\n{shared}\n{text}"
-        for name, text in found.items()
-    }
+    return {item.name.removesuffix(".lua"): item.read_text() for item in folder.iterdir()}

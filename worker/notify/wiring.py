@@ -1,6 +1,7 @@
 """What a worker needs to tell subscribers, put together as the configuration says."""
 
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from control import keys
 from control.clock import Clock
@@ -22,10 +23,12 @@ from worker.notify.courier import Courier
 from worker.notify.delivery import Carrier
 from worker.notify.hooks import Webhooks
 from worker.notify.letters import Letters
-from worker.notify.mail import SmtpMail
 from worker.notify.relay import Relay
-from worker.notify.resend import ResendMail
 from worker.notify.twilio import TwilioSms
+
+if TYPE_CHECKING:
+    from worker.notify.mail import SmtpMail
+    from worker.notify.resend import ResendMail
 
 
 async def courier(
@@ -68,8 +71,11 @@ def caretaker(config: Config, database: Database, clock: Clock) -> Caretaker:
     )  # fmt: skip
 
 
-def _mail(section: NotifySection, letters: Letters, clock: Clock) -> SmtpMail | ResendMail:
+def _mail(section: NotifySection, letters: Letters, clock: Clock) -> "SmtpMail | ResendMail":
     """By the mail server where there is one, else by Resend."""
+    from worker.notify.mail import SmtpMail  # noqa: PLC0415 - SMTP takes memory where it is used
+    from worker.notify.resend import ResendMail  # noqa: PLC0415
+
     if section.smtp_url:
         return SmtpMail(section.smtp_url, section.mail_from, letters)
     return ResendMail(section, letters, clock)

@@ -6,7 +6,8 @@
 -- `began` tells since when the roll is whole: an emptied Redis has forgotten who is live, and only
 -- after a lease has every live instance told again. So it is where for `gap_ms` nobody told anything,
 -- or where the clock was set back: leases may have ended by the clock that were still good.
--- Returns now, in milliseconds.
+-- Returns { now, in milliseconds; 1 where Redis has room for those too who may not write where it
+-- is full, 0 where it has little or does not let us see }
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -30,4 +31,8 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - kept_ms
 end
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, kept_ms) end
 if ARGV[6] == '1' then redis.call('PUBLISH', ARGV[5], ARGV[3]) end
-return now
+local info = redis.pcall('INFO', 'memory')
+if type(info) ~= 'string' then info = '' end
+local used = tonumber(string.match(info, '\nused_memory:(%d+)') or '')
+local most = tonumber(string.match(info, '\nmaxmemory:(%d+)') or '')
+return { now, used and most and (most == 0 or used < 0.9 * most) and 1 or 0 }

@@ -19,6 +19,7 @@ from control.flags.document import DECLARED, INACTIVE, Document, Position
 from control.flags.events import BeaconEvent
 from control.flags.presence import ReplicaReport
 from control.flags.replica import LEASE_S
+from control.health.check import Check
 from control.subscriber import PING_EVERY_S
 from worker import archivist, consumer, leases, trimmer
 from worker.jobs import workforce
@@ -109,10 +110,10 @@ def replica() -> tuple[Habit, ...]:
     """What every instance does for the control plane."""
     return (
         _script(
-            "reports that it lives, and what it has applied", 1 / (presence.RENEW_S + 0.001), 11,
+            "reports that it lives, and what it has applied", 1 / (presence.RENEW_S + 0.001), 13,
             [keys.LEASES, keys.REPORTS, keys.BEGAN],
             [_ID, int(LEASE_S * 1000), _report(), presence.KEPT_MS, keys.REPLICAS_CHANNEL, 0],
-            answered=_len_of(1_700_000_000_000),
+            answered=_len_of((1_700_000_000_000, 1)),
         ),
         Habit(
             "proves its subscription", "ping", 1 / PING_EVERY_S,
@@ -121,9 +122,9 @@ def replica() -> tuple[Habit, ...]:
     )  # fmt: skip
 
 
-def checks(config: Config) -> tuple[Habit, ...]:
-    """What the health check of Redis does in every instance."""
-    every_s = config.health.every_s + _ROUND_TRIP_S
+def checks() -> tuple[Habit, ...]:
+    """What the health check of Redis does in every instance, whose reports vouch for Redis."""
+    every_s = Check.unasked_s + _ROUND_TRIP_S
     told = (_ID.encode(), b"123456789", b"0", b"noeviction", b"master", b"0")
     return (
         _script(
@@ -182,7 +183,7 @@ def idle(size: Size, config: Config | None = None) -> Load:
     config = config or Config()
     heard = Load(0, 0, 0, _message(_said()) / beacon.TICK_S)
     return (
-        _load((*replica(), *checks(config))).times(size.instances)
+        _load((*replica(), *checks())).times(size.instances)
         + _load(service()).times(size.services)
         + _load(worker(config)).times(size.workers)
         + _load(in_office(config))

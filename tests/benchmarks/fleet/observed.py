@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from control.flags import projection
 from tests.benchmarks.fleet.model import Load
-from worker.jobs.scripts import text_of
+from worker.jobs.scripts import names, text_of
 
 SENT = ("evalsha", "eval", "ping", "publish", "blpop", "subscribe")
 """What clients send; all else runs inside scripts. A script that publishes counts as sent: rare."""
@@ -91,9 +91,7 @@ class Meter:
 
 async def load_scripts(redis: Redis) -> None:
     """Load every script, as any fleet has that has run for a minute."""
-    engine = files("worker.jobs").joinpath("lua").iterdir()
-    names = (item.name.removesuffix(".lua") for item in engine)
-    texts = [text_of(name) for name in names if name != "records"]
+    texts = [text_of(name) for name in names()]
     texts += projection.texts().values()
     texts += [item.read_text() for item in files("control.health").joinpath("lua").iterdir()]
     for text in texts:

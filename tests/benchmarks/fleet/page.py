@@ -72,7 +72,7 @@ def _about(about: dict[str, Any]) -> str:
 def _habits() -> str:
     config = Config()
     groups = (
-        ("each", (*model.replica(), *model.checks(config))),
+        ("each", (*model.replica(), *model.checks())),
         ("service", model.service()),
         ("worker", model.worker(config)),
         ("beacon (one)", model.in_office(config)),
