@@ -15,6 +15,7 @@ from control.entrance_settings import EntranceSection
 from control.errors import ConfigError
 from control.health_settings import HealthSection
 from control.identity_settings import IdentitySection
+from control.job_keys import MOST_SHARDS
 from control.settings import (
     Setting,
     flag,
@@ -53,8 +54,9 @@ class RedisSection:
     url: str = setting(
         "REDIS_URL",
         "redis://127.0.0.1:6379/0",
-        "Redis: redis://, rediss://, unix:// or redis+sentinel://host:port,host:port/master/db",
-        url("redis", "rediss", "unix", "redis+sentinel"),
+        "Redis: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/master/db, or a "
+        "Cluster's redis+cluster://host:port,host:port (rediss+cluster:// by TLS)",
+        url("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "rediss+cluster"),
     )
 
 
@@ -208,6 +210,13 @@ class JobsSection:
         15.0,
         "seconds after its last heartbeat until a worker counts as lost",
         number(1, 3_600, "seconds"),
+    )
+    shards: int = setting(
+        "DRAWBRIDGE_JOB_SHARDS",
+        1,
+        "how many parts the jobs are divided into by their kinds, on a Redis Cluster: as many as "
+        "masters, at most; the same in every instance, and for good",
+        whole(1, MOST_SHARDS),
     )
     wait_replicas: int = setting(
         "DRAWBRIDGE_WAIT_REPLICAS",

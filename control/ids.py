@@ -29,6 +29,19 @@ def id_at(at_ms: int, rest: bytes = bytes(10)) -> str:
     )
 
 
+def last_digit(ulid: str) -> int:
+    """The number that its last character stands for, from 0 to 31; 0 for what is no ULID."""
+    return max(0, _ALPHABET.find(ulid[-1:]))
+
+
+def with_last_digit(ulid: str, remainder: int, divisor: int) -> str:
+    """``ulid`` with the last digit changed so that it has ``remainder`` when divided by
+    ``divisor``, 32 at most."""
+    digit = last_digit(ulid)
+    digit += remainder - digit % divisor
+    return ulid[:-1] + _ALPHABET[digit if digit < len(_ALPHABET) else remainder]
+
+
 def moment_ms(ulid: str) -> int:
     """When a ULID was made."""
     ms = 0

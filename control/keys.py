@@ -1,14 +1,17 @@
 """Every Redis key and channel that Drawbridge uses: its type, its lifetime and its owner.
 
-All keys of the job engine carry the hash tag ``{jobs}``, so that a script may touch several of
-them on a Redis Cluster. A test finds any key in Redis that is not listed in :data:`INVENTORY`.
+All keys of the job engine carry the hash tag ``{jobs}``, those of the control plane ``{control}``,
+so that a script may touch several of them on a Redis Cluster. What carries no tag is touched alone.
+A test finds any key in Redis that is not listed in :data:`INVENTORY`.
 """
 
 import re
 from dataclasses import dataclass
 
-JOBS = "drawbridge:{jobs}:"
-"""What the keys of the job engine begin with; the scripts get it as ``KEYS[1]``."""
+from control.job_keys import JobKeys, unsharded
+
+JOBS = JobKeys().prefix
+"""What the keys of the job engine begin with, where jobs are not divided into shards."""
 
 CONTROL = "drawbridge:{control}:"
 """What the keys of the control plane begin with."""
@@ -67,6 +70,27 @@ INVENTORY = (
         "the command that changed the flag last",
     ),
     Key(
+        CONTROL + "flags",
+        "hash",
+        "permanent",
+        "control.flags",
+        "on a Cluster: the flags where instances listen, written after all other copies",
+    ),
+    Key(
+        "drawbridge:{app_status:<flag>}:flags",
+        "hash",
+        "permanent",
+        "control.flags",
+        "on a Cluster: that flag beside `app_status:<flag>`, in the same slot, with its position",
+    ),
+    Key(
+        CONTROL + "shards",
+        "string",
+        "permanent",
+        "control.preflight",
+        "on a Cluster: how many shards the jobs are divided into",
+    ),
+    Key(
         CONTROL + "command:<command_id>:<attempt>",
         "string",
         "5 s while it is carried out, then 60 s",
@@ -107,6 +131,20 @@ INVENTORY = (
         "10 s",
         "control.health",
         "what an instance wrote last, to read it back",
+    ),
+    Key(
+        CONTROL + "echo:<instance>",
+        "string",
+        "10 s",
+        "control.health",
+        "on a Cluster: the same where the control plane lies",
+    ),
+    Key(
+        JOBS + "echo:<instance>",
+        "string",
+        "10 s",
+        "control.health",
+        "on a Cluster: the same where jobs lie",
     ),
     Key(
         HEALTH + "turn:<service>",
@@ -245,58 +283,23 @@ INVENTORY = (
 """Keys, by owner."""
 
 
-def queue(lane: str, priority: str) -> str:
-    """The stream of one lane and priority."""
-    return f"{JOBS}queue:{lane}:{priority}"
-
-
-def bell(lane: str) -> str:
-    """The list that idle consumers of a lane block on."""
-    return f"{JOBS}bell:{lane}"
-
-
-def index(kind: str, status: str | None = None) -> str:
-    """The sorted set of a kind's jobs; of those in one of the statuses in :data:`LISTED`."""
-    return f"{JOBS}index:{kind}:{status}" if status else f"{JOBS}index:{kind}"
-
-
-def slots(kind: str) -> str:
-    """The runs of a limited kind."""
-    return f"{JOBS}slots:{kind}"
-
-
-def held(kind: str) -> str:
-    """The jobs of a limited kind that wait for one of these to end."""
-    return f"{JOBS}held:{kind}"
-
-
-def job(run_id: str) -> str:
-    """All that is stored of a job."""
-    return f"{JOBS}job:{run_id}"
-
-
-def schedule(kind: str) -> str:
-    """When a periodic kind runs."""
-    return f"{JOBS}schedule:{kind}"
-
-
-FLAGS = JOBS + "flags"
-LEASES = CONTROL + "leases"
-REPORTS = CONTROL + "reports"
-BEGAN = CONTROL + "began"
+_OF_JOBS = JobKeys(JOBS)
+queue, bell, index, slots = _OF_JOBS.queue, _OF_JOBS.bell, _OF_JOBS.index, _OF_JOBS.slots
+held, job, schedule = _OF_JOBS.held, _OF_JOBS.job, _OF_JOBS.schedule
+events_channel = _OF_JOBS.events_channel
+FLAGS, KINDS, SCHEDULES = _OF_JOBS.flags, _OF_JOBS.kinds, _OF_JOBS.schedules
+CANCEL_CHANNEL, DUE_CHANNEL = _OF_JOBS.cancel_channel, _OF_JOBS.due_channel
 DUE = JOBS + "due"
 ENDED = JOBS + "ended"
 ARCHIVIST = JOBS + "archivist"
-SCHEDULES = JOBS + "schedules"
 WORKERS = JOBS + "workers"
-KINDS = JOBS + "kinds"
+"""All these are of the one shard that there mostly is; see :mod:`control.job_keys`."""
 
-CANCEL_CHANNEL = JOBS + "cancel"
-"""Carries the run id of a running job that is to be cancelled; every worker listens."""
-
-DUE_CHANNEL = JOBS + "due"
-"""Carries the millisecond at which a newly scheduled job is due, if it is the earliest."""
-
+HOME_FLAGS = CONTROL + "flags"
+LEASES = CONTROL + "leases"
+REPORTS = CONTROL + "reports"
+BEGAN = CONTROL + "began"
+SHARDS = CONTROL + "shards"
 
 COMMANDS_CHANNEL = "drawbridge:commands"
 """Carries commands; every instance listens, one carries each out."""
@@ -316,6 +319,12 @@ def status(flag: str) -> str:
     return f"app_status:{flag}"
 
 
+def status_copy(flag: str) -> str:
+    """On a Cluster, what tells which position :func:`status` is of: its tag puts it into the same
+    slot."""
+    return f"drawbridge:{{{status(flag)}}}:flags"
+
+
 def debounce(flag: str) -> str:
     """While it exists, the flag may not change again."""
     return f"app_status:debounce:{flag}"
@@ -327,9 +336,10 @@ def command(command_id: str, attempt: str) -> str:
     return f"{CONTROL}command:{command_id}:{attempt}"
 
 
-def echo(instance: str) -> str:
-    """Where an instance writes to see whether Redis takes and keeps what it is given."""
-    return f"{HEALTH}echo:{instance}"
+def echo(instance: str, beside: str = HEALTH) -> str:
+    """Where an instance writes to see whether Redis takes and keeps what it is given; on a Cluster,
+    whether the server does that has the keys which begin with ``beside``."""
+    return f"{beside}echo:{instance}"
 
 
 def turn(service: str) -> str:
@@ -347,11 +357,7 @@ def rate(scope: str, who: str) -> str:
     return f"{RATES}{scope}:{who}"
 
 
-def events_channel(run_id: str) -> str:
-    """Carries each event of one job that is followed as ``revision LF type LF data``."""
-    return f"{JOBS}job:{run_id}:events"
-
-
 def is_listed(key: str) -> bool:
-    """Whether the inventory knows ``key``."""
-    return any(entry.matches(key) for entry in INVENTORY)
+    """Whether the inventory knows ``key``, in whichever shard."""
+    plain = unsharded(key)
+    return any(entry.matches(plain) for entry in INVENTORY)

@@ -11,17 +11,28 @@ that was held finds an old answer waiting.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from control import cancelling, logs
+from control import cancelling, keys, logs
 from control.backoff import Backoff
 from control.clock import Clock
+from control.job_keys import JobKeys
+from control.stores.cluster import SlotPool
 from control.stores.line import Line
+from control.stores.servers import Servers
 
 PING_EVERY_S = 1.0
 PONG_WITHIN_S = 2.0
@@ -57,6 +68,8 @@ class Subscriber:
         self.since: float | None = None
         """When this connection began to listen: what is heard on it was published later. ``None``
         while there is none."""
+        if isinstance(redis.connection_pool, SlotPool):
+            redis.connection_pool.on_move(self._moved)
 
     def on_proof(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called whenever :attr:`fresh_at` has moved."""
@@ -143,6 +156,13 @@ class Subscriber:
                 await connection.disconnect(nowait=True)
             await pool.release(connection)
 
+    def _moved(self) -> None:
+        """On a Cluster what is published from now on is published elsewhere. It may have been for a
+        while, and reach us later than the answer to a PING: so that proves nothing any more."""
+        self.fresh_at = None
+        if self._line is not None:
+            self._line.abort()
+
     def _tidy(self, line: "_Line") -> None:
         """Ask for the channels that are wanted and were lost, and give up those that are not."""
         line.subscribe(self._listeners.keys() - line.channels)
@@ -187,6 +207,43 @@ class Subscriber:
             self.fresh_at = at
             for tell in self._on_proof:
                 tell()
+
+
+@dataclass(frozen=True)
+class Subscribers:
+    """The subscription to what the control plane publishes, and that to what each shard of the jobs
+    does: one and the same on one server. On a Cluster each listens on the server that publishes,
+    for only what comes from there keeps its order, and is known to be lost."""
+
+    control: Subscriber
+    jobs: tuple[Subscriber, ...]
+
+    @classmethod
+    def of(cls, servers: Servers, shards: Sequence[JobKeys], clock: Clock) -> Self:
+        """Not yet running; see :meth:`tasks`."""
+        control = Subscriber(servers.listening(keys.CONTROL), clock)
+        if not servers.divided:
+            return cls(control, (control,))
+        return cls(
+            control, tuple(Subscriber(servers.listening(each.prefix), clock) for each in shards)
+        )
+
+    @property
+    def apart(self) -> bool:
+        """Whether jobs publish elsewhere than the control plane."""
+        return self.control not in self.jobs
+
+    def on_loss(self, tell: Callable[[], None]) -> None:
+        """See :meth:`Subscriber.on_loss`; of any."""
+        for each in {self.control, *self.jobs}:
+            each.on_loss(tell)
+
+    def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """What is to be supervised, by name."""
+        yield "subscriber", self.control.run()
+        for number, each in enumerate(self.jobs):
+            if each is not self.control:
+                yield f"subscriber of jobs {number}", each.run()
 
 
 class _Line(Line):

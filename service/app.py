@@ -6,9 +6,8 @@ from contextlib import aclosing
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
-from redis.asyncio import Redis
 
-from control import preflight, tracing
+from control import keys, preflight, tracing
 from control.clock import Clock, SystemClock
 from control.config import Config
 from control.flags.document import DECLARED
@@ -19,6 +18,7 @@ from control.health.engine import Engine
 from control.health.networks import ProbeNetworks
 from control.health.probes import Probes
 from control.health.watchdog import Watchdog
+from control.job_keys import shards
 from control.jwt_tokens import JwtVerifier
 from control.lifespan import Lifespan
 from control.listener import AT_ONCE, REFUSE
@@ -29,11 +29,11 @@ from control.networks.uploads import Uploads
 from control.principals import ApiKeys, Keyring
 from control.rates.limiter import RateLimiter
 from control.status.page import open_page
-from control.stores import redis
 from control.stores.graph import Graph
 from control.stores.postgres import Database
+from control.stores.servers import Servers
 from control.stores.wire import Wire
-from control.subscriber import Subscriber
+from control.subscriber import Subscribers
 from control.subscribers.bell import Bell
 from control.subscribers.roster import Roster
 from control.subscribers.telling import tell_subscribers
@@ -72,29 +72,29 @@ async def build(
     """
     clock = clock or SystemClock()
     known = kinds.load(config.jobs.modules).submittable()
-    commands = await life.enter(aclosing(redis.client(config.redis.url)))
-    listening = await life.enter(aclosing(redis.client(config.redis.url, retries=0)))
+    servers = await life.enter(aclosing(Servers(config.redis.url)))
+    commands = servers.commands(keys.CONTROL)
     database = await life.enter(
         Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
     )
-    subscriber = Subscriber(listening, clock)
+    subscribers = Subscribers.of(servers, shards(config.jobs.shards), clock)
     plane = await open_plane(
-        life, config, kind="service", instance=instance, redis=commands, subscriber=subscriber,
-        database=database, clock=clock,
+        life, config, kind="service", instance=instance, redis=commands,
+        subscriber=subscribers.control, database=database, clock=clock, spread=servers.spread,
     )  # fmt: skip
-    jobs = JobStateManager.of(commands, config.jobs)
+    jobs = JobStateManager.on(servers, config.jobs)
     watchdog = Watchdog(clock)
     engine = Engine(
         (
             *await life.enter(dependencies.checks(config, pool=lambda: database.occupancy)),
             *instance_checks.of_process(watchdog),
             instance_checks.of_control_plane(plane.replica),
-            *await life.enter(workforce.checks(config.redis.url)),
+            *workforce.checks(servers, config.jobs.shards),
             *await life.enter(external.checks(config, instance, clock=clock)),
         ),
         clock=clock,
     )
-    dependencies.heed(engine, subscriber, plane.presence)
+    dependencies.heed(engine, subscribers, plane.presence)
     probes = Probes(engine, clock=clock)
     probes.control_stale = lambda: plane.replica.stale
     networks = ProbeNetworks(config.health.networks)
@@ -124,15 +124,15 @@ async def build(
     app[AT_ONCE], app[REFUSE] = arrivals.at_once, arrivals.refuse
     app[appkeys.CONFIG], app[appkeys.ENTRANCE] = config.service, config.entrance
     app[appkeys.JOBS] = jobs
-    app[appkeys.FEED] = EventFeed(subscriber, jobs)
+    app[appkeys.FEED] = EventFeed(subscribers.jobs, jobs)
     app[appkeys.KINDS] = known
     await _add_archives(app, life, config, database)
-    await _telling(app, life, config, redis=commands, database=database, clock=clock)
+    await _telling(app, life, config, servers=servers, database=database, clock=clock)
     app[appkeys.KEYRING] = Keyring(
         ApiKeys(database, clock), admin_token=config.service.admin_token, clock=clock
     )
     app[appkeys.JWT] = JwtVerifier(config.identity, clock) if config.identity.jwks_url else None
-    await _limit(app, life, config, commands, clock)
+    await _limit(app, life, config, servers, clock)
     app[appkeys.OPENAPI] = openapi.document(table, known, open_paths)
     app[appkeys.CLOSING] = asyncio.Event()
     app[appkeys.PROBES] = probes
@@ -150,7 +150,7 @@ async def build(
     _install(app, table, config, clock)
 
     for name, work in (
-        ("subscriber", subscriber.run()),
+        *subscribers.tasks(),
         ("watchdog", watchdog.run()),
         ("health checks", engine.run()),
         *preflight.checks(config),
@@ -183,7 +183,7 @@ async def _telling(
     life: Lifespan,
     config: Config,
     *,
-    redis: Redis,
+    servers: Servers,
     database: Database,
     clock: Clock,
 ) -> None:
@@ -192,8 +192,10 @@ async def _telling(
     vault = Vault(config.notify.secrets)
     app[appkeys.CLIENTS] = Clients(config.service.proxies)
     app[appkeys.ROSTER] = roster = Roster(database, vault, clock)
+    redis = servers.commands(keys.CONTROL)
     app[appkeys.SUBSCRIPTIONS] = Subscriptions(
-        config, vault, Tokens(vault, clock), roster, limiter=RateLimiter(redis, clock),
+        config, vault, Tokens(vault, clock), roster,
+        limiter=RateLimiter(servers.spread or redis, clock),
         destinations=app[appkeys.CALLBACKS], ring=Bell(redis).ring,
     )  # fmt: skip
 
@@ -222,12 +224,13 @@ async def _entrance(
 
 
 async def _limit(
-    app: web.Application, life: Lifespan, config: Config, commands: Redis, clock: Clock
+    app: web.Application, life: Lifespan, config: Config, servers: Servers, clock: Clock
 ) -> None:
     """Limit what is written of each principal and, where configured, how often they ask."""
     app[appkeys.LIMITS], app[appkeys.ATTEMPTS] = None, Attempts(clock)
     if (allowance := config.entrance.allowance) is not None:
-        wire = await life.enter(aclosing(Wire(commands)))
+        own = await life.enter(aclosing(Wire(servers.commands(keys.CONTROL))))
+        wire = servers.spread or own
         app[appkeys.LIMITS] = limits = Limits(allowance, wire, app[appkeys.CLIENTS], clock)
         app.on_response_prepare.append(limits.tell)
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from control.clock import Clock
 from control.principals import Principal
 from control.rates.limiter import Rate, RateLimiter, Verdict
+from control.stores.servers import Spread
 from control.stores.wire import Wire
 from service.clients import Clients
 from service.problems import TOO_OFTEN, Problem
@@ -27,7 +28,13 @@ class Limits:
     """One allowance for each principal in the whole fleet. What steers the fleet has one of its
     own, lest a flood of jobs under the same key keeps the bridge from being raised."""
 
-    def __init__(self, allowance: tuple[int, int, int], wire: Wire, clients: Clients, clock: Clock):
+    def __init__(
+        self,
+        allowance: tuple[int, int, int],
+        wire: Wire | Spread,
+        clients: Clients,
+        clock: Clock,
+    ) -> None:
         count, per_s, burst = allowance
         self._rate = Rate(count, per_s, burst)
         self._limiter = RateLimiter(wire, clock)

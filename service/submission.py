@@ -11,7 +11,6 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from control import ids
 from control.errors import DrawbridgeError, InvalidInput, StoreUnavailable
 from service import auth, deadline, inputs, problems
 from service.appkeys import CALLBACKS, JOBS, REQUEST_ID
@@ -19,6 +18,7 @@ from service.handlers.jobs import JobHandlers, Links, answer
 from service.problems import Problem
 from worker.jobs.job import Accepted, JobState, NewJob, Spec, priority_name
 from worker.jobs.kinds import Kind
+from worker.jobs.manager import JobStateManager
 
 T = TypeVar("T")
 MOST_AT_ONCE = 1_000
@@ -135,7 +135,7 @@ async def submit(
     jobs, key = request.app[JOBS], inputs.idempotency_key(request)
     await request.app[CALLBACKS].require([one.spec.callback_url])
     digest = await off_loop(len(one.payload), lambda: _digest([one])) if key else ""
-    new = _new_job(one, key, digest, run_id)
+    new = _new_job(jobs, one, key, digest, run_id)
     async with deadline.redis(sending=len(one.payload)):
         accepted = await jobs.create_job(new)
     receipt = _receipt(family, accepted)
@@ -157,7 +157,7 @@ async def submit_all(
     size = sum(len(one.payload) for one in many)
     digest = await off_loop(size, lambda: _digest(many)) if key else ""
     new = [
-        _new_job(one, None if key is None else f"{key}\n{at}", digest)
+        _new_job(jobs, one, None if key is None else f"{key}\n{at}", digest)
         for at, one in enumerate(many)
     ]
     ends: list[Accepted | Exception] = []
@@ -203,9 +203,11 @@ def _receipt(family: JobHandlers, accepted: Accepted) -> Receipt:
     )
 
 
-def _new_job(one: Asked, key: str | None, digest: str, run_id: str | None = None) -> NewJob:
+def _new_job(
+    jobs: JobStateManager, one: Asked, key: str | None, digest: str, run_id: str | None = None
+) -> NewJob:
     return NewJob(
-        run_id=run_id or ids.new_id(),
+        run_id=run_id or jobs.new_id(one.spec.kind),
         spec=one.spec,
         payload=one.payload,
         idempotency_key=key,

@@ -12,7 +12,7 @@ from control.clock import SystemClock
 from control.errors import StoreUnavailable
 from control.flags.document import INGESTION, MAINTENANCE, Document, Flag, Mode
 from control.flags.replica import Replica
-from control.stores import redis as clients
+from control.stores.servers import Servers
 from tests.conftest import LiveStores
 from tests.job_steps import new
 from tests.stack import wait_until
@@ -174,7 +174,7 @@ async def bench(
     async with AsyncExitStack() as stack:
         made = Bench(redis, soft_s, hard_s)
         url = stores.addresses.redis_url
-        bell = clients.blocking_client(url, block_s=BELL_WAIT_S)
+        bell = Servers(url).blocking(keys.JOBS, block_s=BELL_WAIT_S)
         await stack.enter_async_context(aclosing(bell))
         consumer = made.consumer(bell)
         made.drain.follow()

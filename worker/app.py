@@ -8,7 +8,6 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from aiohttp import web
-from redis.asyncio import Redis
 
 from control import ids, keys, logs, preflight, tracing
 from control.clock import Clock, SystemClock
@@ -23,25 +22,24 @@ from control.health.engine import Engine
 from control.health.networks import ProbeNetworks
 from control.health.probes import Probes
 from control.health.watchdog import Watchdog
+from control.job_keys import shards
 from control.lifespan import Lifespan
 from control.listener import serving, url_of
 from control.metrics.instance import Checks, Flags, Loop, Pool
 from control.metrics.registry import Metrics
 from control.networks.uploads import Uploads
 from control.status.page import open_page
-from control.stores import redis
 from control.stores.graph import Graph
 from control.stores.postgres import Database
-from control.subscriber import Listener, Subscriber
+from control.stores.servers import Servers
+from control.subscriber import Subscribers
 from control.subscribers.bell import Bell
 from control.subscribers.telling import tell_subscribers
 from control.webhooks.destinations import Destinations
 from control.webhooks.sender import Sender
 from control.webhooks.signature import Signer
 from worker import resources
-from worker.alarm import Alarm
-from worker.archivist import Archivist
-from worker.consumer import BELL_WAIT_S, Consumer
+from worker.consumer import Asked
 from worker.cpu.frames import GraphAccess
 from worker.drain import Drain
 from worker.executor import Executor
@@ -50,13 +48,10 @@ from worker.ingest.stores import IngestStores
 from worker.jobs import kinds
 from worker.jobs.archive import Archive
 from worker.jobs.manager import JobStateManager
-from worker.leases import Lease
 from worker.metrics import Told, Work
 from worker.notify import wiring
 from worker.notify.courier import Courier
-from worker.periodic import PeriodicRuns
-from worker.rescuer import Rescuer
-from worker.scheduler import Scheduler
+from worker.station import Station
 from worker.trimmer import Trimmer
 
 _DATABASE_S = 1.4
@@ -101,21 +96,22 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         life.supervise("watchdog", watchdog.run())
         life.supervise("health checks", engine.run())
 
-        commands = await _open(life, redis.client(config.redis.url))
-        jobs = JobStateManager.of(commands, config.jobs)
-        subscriber = Subscriber(await _open(life, redis.client(config.redis.url, retries=0)), clock)
+        servers = await life.enter(aclosing(Servers(config.redis.url)))
+        jobs = JobStateManager.on(servers, config.jobs)
+        subscribers = Subscribers.of(servers, shards(config.jobs.shards), clock)
         database = await life.enter(
             Database(config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
         )
         plane = await open_plane(
-            life, config, kind="worker", instance=worker, redis=commands, subscriber=subscriber,
-            database=database, clock=clock, replica=replica,
+            life, config, kind="worker", instance=worker, redis=servers.commands(keys.CONTROL),
+            subscriber=subscribers.control,
+            database=database, clock=clock, replica=replica, spread=servers.spread,
         )  # fmt: skip
-        dependencies.heed(engine, subscriber, plane.presence)
+        dependencies.heed(engine, subscribers, plane.presence)
         probes.control_stale = lambda: replica.stale
         open_page(
             life, config, kind="worker", plane=plane, engine=engine, database=database, clock=clock,
-            announces=(tell_subscribers,), announced=Bell(commands).ring,
+            announces=(tell_subscribers,), announced=Bell(servers.commands(keys.CONTROL)).ring,
         )  # fmt: skip
         own = await _own(life, config, database, clock) | {
             IngestStores: IngestStores(
@@ -131,12 +127,6 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                 tracing.opened(config.log.otlp_url, process="worker", instance=worker)
             ),
         )  # fmt: skip
-        due, lost = Alarm(clock), Alarm(clock)
-        lease = Lease(
-            worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,
-            due=due, lost=lost,
-        )  # fmt: skip
-        scheduler = Scheduler(jobs, due)
         drain = Drain(
             executor, replica, urgent=life.urgent, clock=clock,
             soft_s=config.worker.drain_soft_s, hard_s=config.worker.drain_hard_s,
@@ -147,15 +137,21 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         ):  # fmt: skip
             metrics.add(collector)
         drain.on_progress(_reporter(drain, executor, plane.presence))
-        await subscriber.add(
-            keys.CANCEL_CHANNEL, Listener(_stopper(executor), lease.beat_now), wait_s=0
-        )
-        await scheduler.listen(subscriber)
-        heartbeat = life.supervise("heartbeat", lease.beat())
+        lanes = {"cpu": config.worker.cpu_slots, "io": config.worker.io_slots}
+        asked = {lane: Asked() for lane, slots in lanes.items() if slots}
+        stations = [
+            Station(
+                shard, worker, config, jobs=jobs, kinds=known, executor=executor, drain=drain,
+                archive=Archive(database), asked=asked, clock=clock,
+            )
+            for shard in range(len(jobs.shards))
+        ]  # fmt: skip
+        for station, subscriber in zip(stations, subscribers.jobs, strict=True):
+            await station.listen(subscriber, _stopper(executor))
+        heartbeats = [life.supervise(*station.heartbeat()) for station in stations]
         for name, work in (
-            ("subscriber", subscriber.run()),
-            ("scheduler", scheduler.run()),
-            ("rescuer", Rescuer(lost, lease).run()),
+            *subscribers.tasks(),
+            *(work for station in stations for work in station.work()),
             ("trimmer", Trimmer(jobs).run()),
             ("ingestion flag", own[IngestStores].lamp.run()),
             ("caretaker", wiring.caretaker(config, database, clock).run()),
@@ -167,34 +163,17 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
                         database,
                         own[Courier],
                         jobs=jobs,
-                        subscriber=subscriber,
+                        subscriber=subscribers.control,
                         clock=clock,
                     )
-                ).run(),
-            ),
-            (
-                "periodic runs",
-                PeriodicRuns(jobs.timetable, known, opened=drain.open, clock=clock).run(),
-            ),
-            (
-                "archivist",
-                Archivist(
-                    worker, jobs.ended, Archive(database), days=config.archive.days, clock=clock
                 ).run(),
             ),
             *preflight.checks(config),
         ):
             life.supervise(name, work)
-        for lane, slots in (("cpu", config.worker.cpu_slots), ("io", config.worker.io_slots)):
-            if slots:
-                bell = await _open(
-                    life, redis.blocking_client(config.redis.url, block_s=BELL_WAIT_S)
-                )
-                consumer = Consumer(
-                    lane, slots, limits=known.limits(lane), worker=worker, jobs=jobs,
-                    executor=executor, lease=lease, drain=drain, bell=bell, clock=clock,
-                )  # fmt: skip
-                life.supervise(f"consumer of {lane}", consumer.run())
+        for station in stations:
+            for name, work in station.consumers(servers):
+                life.supervise(name, work)
         drain.follow()
 
         gc.freeze()  # what is there by now stays: the collector need not walk it for each few jobs
@@ -204,15 +183,11 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
         finally:
             probes.shutting_down.set()
             await drain.stop()
-            await life.end(heartbeat)
+            for heartbeat in heartbeats:
+                await life.end(heartbeat)
             with suppress(StoreUnavailable):
                 await jobs.leave(worker)
     log.info("stopped")
-
-
-async def _open(life: Lifespan, client: Redis) -> Redis:
-    """``client``, closed at the end of ``life``."""
-    return await life.enter(aclosing(client))
 
 
 async def _own(life: Lifespan, config: Config, database: Database, clock: Clock) -> dict[Any, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from control.errors import InvalidInput
-from control.ids import new_id
 from worker.context import Terms
 from worker.jobs.job import Claim, NewJob, Spec, priority_name
 from worker.jobs.kinds import Kinds
@@ -51,4 +50,7 @@ class Children:
         )  # fmt: skip
         key = None if terms.key is None else f"{parent.run_id}\n{terms.key}"
         digest = sha256(text).hexdigest()
-        return NewJob(run_id=new_id(), spec=spec, payload=text, idempotency_key=key, digest=digest)
+        return NewJob(
+            run_id=self.jobs.new_id(name), spec=spec, payload=text, idempotency_key=key,
+            digest=digest,
+        )  # fmt: skip

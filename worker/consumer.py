@@ -2,13 +2,15 @@
 none to claim: a blocking read, so an idle worker sends a command every few seconds."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+import contextlib
+import random
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from control import cancelling, keys, logs
+from control import cancelling, logs
 from control.backoff import Backoff
 from control.clock import Clock
 from control.errors import BridgeUp, ControlStateStale, StoreUnavailable
@@ -25,11 +27,34 @@ BELL_WAIT_S = 10.0
 what waits."""
 
 MOST_AT_ONCE = 128
+SHARE_S = 0.001
+"""Within which those wake who share slots."""
+
+
+class Asked:
+    """How many slots of a lane its consumers are asking jobs for, one consumer for each shard."""
+
+    def __init__(self) -> None:
+        self.slots = 0
+        self.tells: list[Callable[[], None]] = []
+        """What those are told by that some may be free again."""
+
+    @contextlib.contextmanager
+    def for_(self, count: int) -> Iterator[None]:
+        """For the block they are nobody else's."""
+        self.slots += count
+        try:
+            yield
+        finally:
+            self.slots -= count
+            for tell in self.tells:
+                tell()
 
 
 class Consumer:
-    """One lane of one worker. ``bell`` is a client for this consumer's blocking reads alone;
-    ``limits`` are how many jobs of a kind the whole fleet runs at once.
+    """One lane of one worker, in one shard of the jobs. ``bell`` is a client for this consumer's
+    blocking reads alone; ``limits`` are how many jobs of a kind the whole fleet runs at once;
+    ``asked`` is shared by the consumers of the lane.
 
     It claims for free slots only, so no job waits in a worker that is busy while another is idle;
     and for half of the slots at a time, so that the next jobs come while these run.
@@ -48,6 +73,8 @@ class Consumer:
         drain: Drain,
         bell: Redis,
         clock: Clock,
+        shard: int = 0,
+        asked: "Asked | None" = None,
     ) -> None:
         self._lane = lane
         self._slots = slots
@@ -59,10 +86,14 @@ class Consumer:
         self._lease = lease
         self._drain = drain
         self._bell = Wire(bell)
+        self._shard = shard
+        self._bell_key = jobs.shards[shard].keys.bell(lane)
+        self._asked = asked or Asked()
         self._listening = False
         self._ramp = Ramp(slots, clock)
         self._changed = asyncio.Event()
         """Set when runs have begun or ended, or the drain's phase has changed."""
+        self._asked.tells.append(self._changed.set)
         self._missed = False
         """Whether jobs may have been assigned in an answer that never came."""
         self._pause = Backoff()
@@ -92,7 +123,7 @@ class Consumer:
         """Slots that are free; none while Redis takes outcomes more slowly than it gives jobs."""
         if self._executor.unsent > self._slots:
             return 0
-        return self._ramp.open - self._executor.count(self._lane)
+        return self._ramp.open - self._executor.count(self._lane) - self._asked.slots
 
     def _resume(self, again: bool) -> None:
         self._ramp.begin(self._executor.count(self._lane), bit_by_bit=again)
@@ -128,10 +159,12 @@ class Consumer:
         return True
 
     async def _take(self, count: int) -> bool:
-        known = list(self._executor.running) if self._missed else None
-        claims = await self._jobs.claim(
-            self._worker, self._lane, count, limits=self._limits, known=known
-        )
+        known = self._executor.held(self._shard) if self._missed else None
+        with self._asked.for_(count):
+            claims = await self._jobs.claim(
+                self._worker, self._lane, count,
+                limits=self._limits, known=known, shard=self._shard,
+            )  # fmt: skip
         if self._drain.admits:
             for claim in claims:
                 self._executor.start(claim)
@@ -153,12 +186,14 @@ class Consumer:
         finally:
             if timer is not None:
                 timer.cancel()
+        if len(self._asked.tells) > 1:
+            await asyncio.sleep(random.uniform(0, SHARE_S))  # noqa: S311 - lest one is always first
 
     async def _listen(self) -> None:
         """Sleep until the bell rings, or long enough that one may have been lost."""
         self._listening = True
         try:
-            await self._bell("BLPOP", keys.bell(self._lane), BELL_WAIT_S, again=False)
+            await self._bell("BLPOP", self._bell_key, BELL_WAIT_S, again=False)
         except (StoreUnavailable, ResponseError):
             pass  # the claim that follows tells what is wrong, and waits
         finally:

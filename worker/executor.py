@@ -101,7 +101,8 @@ class Executor:
         self._memory = memory
         self._graph = graph
         self._tracing = tracing
-        self._outbox = Outbox(jobs, self._sent)
+        # What one shard does not take must not hold up what the others would.
+        self._outboxes = [Outbox(jobs, self._sent) for _ in jobs.shards]
         self._executing: Counter[str] = Counter()
         self._log = logs.get(__name__)
         self._debugs = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ class Executor:
     @property
     def unsent(self) -> int:
         """How many outcomes Redis has not taken yet."""
-        return len(self._outbox)
+        return sum(map(len, self._outboxes))
 
     def stop(self, run_id: str, reason: str) -> None:
         """Stop a run: ``cancelled``, ``timeout``, ``drain`` or :data:`LOST`. Unknown ids pass."""
@@ -182,8 +183,12 @@ class Executor:
 
     def stop_all(self, reason: str) -> None:
         """Stop every run."""
-        for running in list(self.running.values()):
-            running.stop(reason)
+        for run_id in list(self.running):
+            self.stop(run_id, reason)
+
+    def held(self, shard: int) -> list[str]:
+        """The run ids of those whose jobs belong to a shard."""
+        return [run_id for run_id in self.running if self._jobs.shard_of(run_id) == shard]
 
     def kill_all(self) -> None:
         """End every run now; they are handed back, or reported as what they were stopped for."""
@@ -240,7 +245,7 @@ class Executor:
         running.run = None
         self._executing[running.claim.spec.lane] -= 1
         running.outcome = self._outcome(running, ended)
-        self._outbox.add(running)
+        self._outboxes[self._jobs.shard_of(running.claim.run_id)].add(running)
         self._tell_soon()
 
     def _sent(self, running: Running, held: bool | None) -> None:

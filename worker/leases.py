@@ -18,7 +18,8 @@ BEATS_PER_LEASE = 3
 
 
 class Lease:
-    """Keeps this worker alive in Redis, and sets two alarms by what it hears there."""
+    """Keeps this worker alive in one shard of the jobs, and sets two alarms by what it hears
+    there."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class Lease:
         clock: Clock,
         due: Alarm,
         lost: Alarm,
+        shard: int = 0,
     ) -> None:
         self._worker = worker
         self._every_s = lease_s / BEATS_PER_LEASE
@@ -38,6 +40,7 @@ class Lease:
         self._clock = clock
         self._due = due
         self._lost = lost
+        self._shard = shard
         self._now = asyncio.Event()
         self.held = asyncio.Event()
         """Set while this worker has a lease, and so may claim."""
@@ -79,18 +82,23 @@ class Lease:
         wait_s = self._steady_since + good_s - self._clock.monotonic()
         if wait_s > 0:
             return wait_s
-        rescued = await self._jobs.rescue(self._beat_ms, within_s=self._every_s * 1.5)
+        rescued = await self._jobs.rescue(
+            self._beat_ms, within_s=self._every_s * 1.5, shard=self._shard
+        )
         return self._every_s if rescued is None else rescued
 
     async def _once(self) -> None:
         began = self._clock.monotonic()
+        running = self._executor.held(self._shard)
         try:
             beat = await self._jobs.heartbeat(
-                self._worker, self._executor.running, join=not self.held.is_set()
+                self._worker, running, join=not self.held.is_set(), shard=self._shard
             )
         except WorkerLost:
-            self._log.warning("lease lost", running=len(self._executor.running))
-            self._executor.stop_all(LOST)
+            running = self._executor.held(self._shard)
+            self._log.warning("lease lost", running=len(running))
+            for run_id in running:
+                self._executor.stop(run_id, LOST)
             self.held.clear()
             self._now.set()
             return

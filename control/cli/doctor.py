@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,16 +14,19 @@ from typing import Any
 import click
 import msgspec
 from neo4j.exceptions import Neo4jError
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from control import cancelling, graph_migrations, migrations, running
+from control import cancelling, graph_migrations, keys, migrations, running
 from control.config import Config, GraphSection, PostgresSection
 from control.errors import DrawbridgeError, StoreUnavailable
 from control.preflight import OLDEST_REDIS
 from control.stores import graph, postgres, redis
+from control.stores.cluster import SLOTS, Cluster, is_cluster
+from control.stores.servers import Servers
 
 ANSWER_S = 5.0
 """How long each dependency has to answer."""
@@ -48,6 +51,7 @@ class Verdict(StrEnum):
     FAIL = "fail"
 
 
+_GRAVITY = list(Verdict)
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 
 
@@ -78,7 +82,7 @@ async def examine(config: Config, environ: Mapping[str, str]) -> list[Finding]:
     """Look at everything, the stores side by side."""
     folder = running.data_dir(environ)
     stores = await asyncio.gather(
-        _within("redis", "REDIS_URL", _redis(config.redis.url)),
+        _within("redis", "REDIS_URL", _redis(config.redis.url, config.jobs.shards)),
         _within("database", "DATABASE_URL", _database(config.postgres)),
         _within("neo4j", "NEO4J_URI, NEO4J_USER and NEO4J_PASSWORD", _graph(config.graph)),
     )
@@ -160,8 +164,59 @@ async def _within(
     return [Finding(subject, Verdict.FAIL, found, advice)]
 
 
-async def _redis(url: str) -> list[Finding]:
-    client = redis.client(url, timeout_s=ANSWER_S, retries=0)
+async def _redis(url: str, job_shards: int) -> list[Finding]:
+    if is_cluster(url):
+        return [*await _cluster(Cluster(url)), *await _shards(url, job_shards)]
+    return await _server(redis.client(url, timeout_s=ANSWER_S, retries=0))
+
+
+async def _cluster(cluster: Cluster) -> list[Finding]:
+    """Of the cluster as a whole, and of each subject the worst that a master shows."""
+    with redis.guard():
+        view = await cluster.look()
+    masters = {shard.master: bool(shard.replicas) for shard in view.shards}
+    alone = ", ".join(
+        f"{host}:{port}" for (host, port), followed in masters.items() if not followed
+    )
+    findings = [
+        Finding("redis cluster", Verdict.OK, f"{len(masters)} masters serve every slot")
+        if view.well and view.assigned == SLOTS
+        else Finding(
+            "redis cluster",
+            Verdict.FAIL,
+            f"{view.assigned} of {SLOTS} slots have a master; not all of them are served",
+            "bring its masters back (redis-cli --cluster check)",
+        )
+    ]
+    if alone:
+        advice = "add one to each master: what a lost master has is away until it is back"
+        findings.append(Finding("redis replicas", Verdict.WARN, f"none of {alone}", advice))
+    worst: dict[str, Finding] = {}
+    for host, port in masters:
+        for found in await _server(cluster.client((host, port), timeout_s=ANSWER_S)):
+            held = worst.get(found.subject)
+            if held is None or _GRAVITY.index(found.verdict) > _GRAVITY.index(held.verdict):
+                where = "" if found.verdict is Verdict.OK else f"{host}:{port}: "
+                worst[found.subject] = replace(found, found=where + found.found)
+    return [*findings, *worst.values()]
+
+
+async def _shards(url: str, wanted: int) -> list[Finding]:
+    """Whether the jobs are divided as this configuration says."""
+    servers = Servers(url, timeout_s=ANSWER_S, retries=0)
+    try:
+        with redis.guard():
+            stands = int(await servers.commands(keys.CONTROL).get(keys.SHARDS) or wanted)
+    finally:
+        await servers.aclose()
+    if stands == wanted:
+        return []
+    found = f"the jobs are divided into {stands}, DRAWBRIDGE_JOB_SHARDS is {wanted}"
+    return [Finding("job shards", Verdict.FAIL, found, f"set it to {stands}")]
+
+
+async def _server(client: Redis) -> list[Finding]:
+    """What one server is and how it is set; ``client`` is closed."""
     try:
         with redis.guard():
             info = await client.info()
@@ -173,9 +228,6 @@ async def _redis(url: str) -> list[Finding]:
     name, version = info.get("server_name", "redis"), str(info["redis_version"])
     policy = info.get("maxmemory_policy", "unknown")
     old = tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS
-    if info.get("cluster_enabled"):
-        advice = "use one Redis with replicas, behind Sentinel"
-        return [Finding("redis", Verdict.FAIL, "a Redis Cluster", advice)]
     findings = [
         Finding("redis", Verdict.FAIL, f"{name} {version}", "Redis 7.0 or newer is needed")
         if old

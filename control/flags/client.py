@@ -37,6 +37,7 @@ from control.flags.projection import Projection
 from control.flags.publisher import Publisher
 from control.stores import redis
 from control.stores.postgres import Database
+from control.stores.servers import Servers
 from control.subscriber import Listener, Subscriber
 
 _DATABASE_S = 1.4
@@ -83,8 +84,7 @@ class ControlClient:
     async def __aenter__(self) -> Self:
         enter, clock = self._stack.enter_async_context, self._clock
         try:
-            self._redis = await enter(aclosing(redis.client(self._config.redis.url)))
-            listening = await enter(aclosing(redis.client(self._config.redis.url, retries=0)))
+            servers = await enter(aclosing(Servers(self._config.redis.url)))
             database = await enter(
                 Database(self._config.postgres, connect_s=_DATABASE_S, query_s=_DATABASE_S)
             )
@@ -92,8 +92,9 @@ class ControlClient:
         except BaseException:
             await self._stack.aclose()
             raise
-        self._subscriber = Subscriber(listening, clock)
-        self._projection = Projection(self._redis, clock)
+        self._redis = servers.commands(keys.CONTROL)
+        self._subscriber = Subscriber(servers.listening(keys.CONTROL), clock)
+        self._projection = Projection(self._redis, clock, spread=servers.spread)
         self._ledger = Ledger(database, self._config.control.flags, clock)
         registry = Registry(self._redis, database)
         self._acknowledgements = Acknowledgements(registry, self._subscriber, clock)

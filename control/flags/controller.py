@@ -22,6 +22,7 @@ from control.flags.outcome import Outcome, Verdict
 from control.flags.projection import Projection, texts
 from control.flags.replica import Replica
 from control.stores.scripts import Script
+from control.stores.servers import Spread
 from control.stores.wire import Wire
 
 DEBOUNCE_S = 2.0
@@ -45,13 +46,14 @@ Via = Literal["channel", "local"]
 
 
 class Controller:
-    """The commands of one instance."""
+    """The commands of one instance. Its debounce lies in ``spread`` where that is given."""
 
     def __init__(
         self,
         instance: str,
         *,
         wire: Wire,
+        spread: Spread | None,
         ledger: Ledger,
         projection: Projection,
         replica: Replica,
@@ -62,8 +64,8 @@ class Controller:
         self._instance = instance
         self._wire = wire
         self._claim = Script(wire, texts()["claim"])
-        self._hold = Script(wire, texts()["hold"])
-        self._release = Script(wire, texts()["release"])
+        self._hold = Script(spread or wire, texts()["hold"])
+        self._release = Script(spread or wire, texts()["release"])
         self._ledger = ledger
         self._projection = projection
         self._replica = replica

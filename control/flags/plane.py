@@ -30,8 +30,10 @@ from control.flags.presence import Kind, Presence, Registry, ReplicaReport
 from control.flags.projection import Projection
 from control.flags.publisher import Publisher
 from control.flags.replica import STALE_S, Replica
+from control.job_keys import shards
 from control.lifespan import Lifespan
 from control.stores.postgres import Database
+from control.stores.servers import Spread
 from control.stores.wire import ReplicatedWire, Wire
 from control.subscriber import Listener, Subscriber
 
@@ -153,17 +155,20 @@ async def open_plane(
     database: Database,
     clock: Clock,
     replica: Replica | None = None,
+    spread: Spread | None = None,
 ) -> ControlPlane:
     """The control plane of this process; its tasks belong to ``life``.
 
     No store needs to be there. ``subscriber`` is run by the caller; ``replica`` is what will hold
-    the flags, for whoever has to know it before.
+    the flags, for whoever has to know it before; ``spread`` is where else on a Cluster keys lie.
     """
     url = config.postgres.direct
     replica = replica or Replica(clock)
     ledger = Ledger(database, config.control.flags, clock)
     wire = Wire(redis)
-    projection = Projection(redis, clock, wire=wire)
+    projection = Projection(
+        redis, clock, wire=wire, spread=spread, shards=shards(config.jobs.shards)
+    )
     answers = Answers(clock)
     link = Link(subscriber, projection, replica, answers, clock, read_truth=ledger.read)
     lasting = await life.enter(aclosing(_lasting_wire(wire, redis, config.jobs)))
@@ -172,8 +177,8 @@ async def open_plane(
         url, ledger=ledger, projection=projection, replica=replica, link=link, clock=clock
     )
     controller = Controller(
-        instance, wire=wire, ledger=ledger, projection=projection, replica=replica,
-        answers=answers, first=lambda: beacon.in_office, clock=clock,
+        instance, wire=wire, spread=spread, ledger=ledger, projection=projection,
+        replica=replica, answers=answers, first=lambda: beacon.in_office, clock=clock,
     )  # fmt: skip
     fallback = Fallback(
         url, instance, ledger=ledger, replica=replica, presence=presence, clock=clock

@@ -21,8 +21,10 @@ from control.health.check import WARNING, Check, Down, Importance
 from control.health.engine import Engine
 from control.health.report import Memory, Pool, milliseconds
 from control.ids import new_id
+from control.job_keys import shards
 from control.stores import graph, postgres, redis
-from control.subscriber import Subscriber
+from control.stores.servers import Servers
+from control.subscriber import Subscribers
 
 REDIS, NEO4J, DATABASE = "redis", "neo4j", "database"
 """The checks, named as :class:`control.errors.StoreUnavailable` names what is away."""
@@ -59,7 +61,7 @@ async def checks(
     ``pool`` is the occupancy of the application's connections, told beside the check of PostgreSQL.
     """
     every_s = config.health.every_s
-    of_redis = RedisProbe(config.redis.url)
+    of_redis = RedisProbe(config.redis.url, config.jobs.shards)
     of_graph = GraphProbe(config.graph)
     of_database = DatabaseProbe(config.postgres, pool)
     try:
@@ -80,26 +82,38 @@ async def checks(
         await asyncio.gather(of_redis.close(), of_graph.close())
 
 
-def heed(engine: Engine, subscriber: Subscriber, presence: Presence) -> None:
-    """Let the check of Redis hear what this instance's own links to it notice."""
-    subscriber.on_loss(lambda: engine.suspect(REDIS))
-    presence.on_well(lambda at: engine.vouch(REDIS, at))
+def heed(engine: Engine, subscribers: Subscribers, presence: Presence) -> None:
+    """Let the check of Redis hear what this instance's own links to it notice. On a Cluster a
+    report tells of one server of several, and so vouches for none."""
+    subscribers.on_loss(lambda: engine.suspect(REDIS))
+    if not subscribers.apart:
+        presence.on_well(lambda at: engine.vouch(REDIS, at))
 
 
 class RedisProbe:
-    """A value written and read back: a full Redis or a read-only one answers PING too."""
+    """A value written and read back: a full Redis or a read-only one answers PING too. On a Cluster
+    every server is asked that the control plane or jobs need; what is told is of the fullest."""
 
-    def __init__(self, url: str) -> None:
-        self._client = redis.client(url, timeout_s=_DRIVER_LIMIT_S, retries=0)
+    def __init__(self, url: str, job_shards: int = 1) -> None:
+        self._servers = Servers(url, timeout_s=_DRIVER_LIMIT_S, retries=0)
         text = files(__package__).joinpath("lua", "echo.lua").read_text()
-        self._echo: Any = self._client.register_script(text)
-        self._key = keys.echo(new_id())
+        beside = [keys.HEALTH]
+        if self._servers.divided:
+            beside = [keys.CONTROL, *(each.prefix for each in shards(job_shards))]
+        self._echoes: dict[str, Any] = {
+            keys.echo(new_id(), each): self._servers.commands(each).register_script(text)
+            for each in beside
+        }
 
     async def ask(self) -> Mapping[str, object]:
         """Raises redis-py's errors, and :class:`ReadBackDiffers`."""
+        told = await asyncio.gather(*(self._ask(key, echo) for key, echo in self._echoes.items()))
+        return max(told, key=lambda each: _used(each.get("memory")))
+
+    async def _ask(self, key: str, echo: Any) -> Mapping[str, object]:
         nonce, began = new_id(), time.monotonic()
         try:
-            read, *server = await self._echo([self._key], [nonce, _ECHO_MS])
+            read, *server = await echo([key], [nonce, _ECHO_MS])
         except RedisError as error:
             if (named := _named(error)) is None:
                 raise
@@ -110,8 +124,8 @@ class RedisProbe:
         return {"round_trip_ms": milliseconds(took_s), **_of_server(*map(bytes.decode, server))}
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
+        """Close the connections."""
+        await self._servers.aclose()
 
 
 def _named(error: RedisError) -> Down | None:
@@ -122,6 +136,10 @@ def _named(error: RedisError) -> Down | None:
         return Down("TooManyConnections")
     why = redis.outage(error) if type(error) is ResponseError else None
     return None if why is None else Down(why)
+
+
+def _used(memory: object) -> int:
+    return memory.used_bytes if isinstance(memory, Memory) else 0
 
 
 def _of_server(used: str, most: str, policy: str, role: str, replicas: str) -> dict[str, object]:

@@ -23,7 +23,7 @@ from control.errors import ConfigError
 from control.health.check import CannotTell, Check, Down, Importance
 from control.health.reasons import reason
 from control.health.report import EXTERNAL, milliseconds
-from control.stores import redis
+from control.stores.servers import Servers
 
 LOOK_S = 5.0
 """The longest that a service may take to answer."""
@@ -112,7 +112,8 @@ async def checks(config: Config, instance: str, *, clock: Clock) -> AsyncIterato
         return
     limits = aiohttp.ClientTimeout(total=LOOK_S)
     agent = {"User-Agent": f"drawbridge/{__version__}"}
-    client = redis.client(config.redis.url, timeout_s=_DRIVER_LIMIT_S, retries=0)
+    servers = Servers(config.redis.url, timeout_s=_DRIVER_LIMIT_S, retries=0)
+    client = servers.commands(keys.HEALTH)
     try:
         async with aiohttp.ClientSession(timeout=limits, headers=agent) as http:
             yield tuple(
@@ -128,7 +129,7 @@ async def checks(config: Config, instance: str, *, clock: Clock) -> AsyncIterato
                 for service in wanted
             )
     finally:
-        await client.aclose()
+        await servers.aclose()
 
 
 class Lookout:

@@ -20,6 +20,7 @@ from control.clock import Clock
 from control.errors import StoreUnavailable
 from control.stores.line import Argument
 from control.stores.scripts import Script
+from control.stores.servers import Spread
 from control.stores.wire import Wire
 
 REMEMBERED = 10_000
@@ -70,7 +71,7 @@ class Verdict:
 class RateLimiter:
     """Counts by the generic cell rate algorithm."""
 
-    def __init__(self, redis: Redis | Wire, clock: Clock) -> None:
+    def __init__(self, redis: Redis | Wire | Spread, clock: Clock) -> None:
         self._take = Script(redis, _text())
         self._clock = clock
         self._full_at: OrderedDict[str, float] = OrderedDict()

@@ -22,9 +22,11 @@ from redis.exceptions import (
     ClusterCrossSlotError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    TryAgainError,
 )
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
@@ -37,6 +39,8 @@ from control.errors import ConfigError, StoreUnavailable
 
 DEFAULT_SENTINEL_PORT = 26379
 _CLUSTER = "a Redis Cluster"
+_MOVING = "its keys are being moved to another server"
+_DOWN = "the cluster is down"
 
 # The more special errors first: most of redis-py's are kinds of its ConnectionError.
 _OUTAGES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
@@ -46,7 +50,9 @@ _OUTAGES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
     ((RedisConnectionError, OSError), "connection failed"),
     ((ReadOnlyError, MasterDownError), "read-only replica"),
     (OutOfMemoryError, "out of memory"),
-    ((AskError, ClusterCrossSlotError, ClusterDownError), _CLUSTER),  # MOVED is a kind of ASK
+    ((MovedError, ClusterCrossSlotError), _CLUSTER),
+    ((AskError, TryAgainError), _MOVING),
+    (ClusterDownError, _DOWN),
 )
 _REFUSALS = {
     "OOM": "out of memory",
@@ -54,7 +60,9 @@ _REFUSALS = {
     "NOREPLICAS": "too few replicas",
     "LOADING": "loading its data",
     "READONLY": "read-only replica",
-    **dict.fromkeys(("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"), _CLUSTER),
+    **dict.fromkeys(("MOVED", "CROSSSLOT"), _CLUSTER),
+    **dict.fromkeys(("ASK", "TRYAGAIN"), _MOVING),
+    "CLUSTERDOWN": _DOWN,
 }
 
 
@@ -62,24 +70,25 @@ def client(url: str, *, timeout_s: float = 2.5, retries: int = 1) -> Redis:
     """A pooled client for commands that answer at once. Bytes in, bytes out; connects lazily.
 
     ``redis+sentinel://[user:password@]host:port,host:port/master[/db]`` asks the sentinels for the
-    master. Raises :class:`ConfigError` for a URL that cannot be one.
+    master. Raises :class:`ConfigError` for a URL that cannot be one, and for a Cluster's, which
+    :class:`control.stores.servers.Servers` is for.
     """
-    options: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
-        "retry": Retry(NoBackoff(), retries, supported_errors=(RedisConnectionError,)),
-    }
+    limits = options(timeout_s=timeout_s, retries=retries)
     if url.startswith("redis+sentinel://"):
-        return _behind_sentinel(url, options)
+        return _behind_sentinel(url, limits)
     try:
-        return Redis.from_url(url, **options)
+        return Redis.from_url(url, **limits)
     except ValueError as error:
         raise ConfigError(f"REDIS_URL: {error}") from None
 
 
-def blocking_client(url: str, *, block_s: float) -> Redis:
-    """A client for one blocking read at a time: waits longer than the read, retries nothing."""
-    return client(url, timeout_s=block_s + 2, retries=0)
+def options(*, timeout_s: float, retries: int) -> dict[str, Any]:
+    """What every pool of connections is told."""
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), retries, supported_errors=(RedisConnectionError,)),
+    }
 
 
 @contextlib.contextmanager

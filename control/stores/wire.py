@@ -18,7 +18,7 @@ from control.stores.line import Argument, Line
 from control.stores.redis import outage
 
 _AGAIN_S = 0.05
-_NOT_MASTER = ("READONLY", "MASTERDOWN")
+_NOT_HERE = ("READONLY", "MASTERDOWN", "MOVED", "CLUSTERDOWN")
 
 
 class Wire:
@@ -45,7 +45,11 @@ class Wire:
             except RedisConnectionError:
                 if not again:
                     raise
-                return await self._ask(await self._connect(), command)
+            except ResponseError as error:
+                if not str(error).startswith("MOVED"):
+                    raise
+                # It was not carried out, and the next connection is to where its keys are now.
+            return await self._ask(await self._connect(), command)
         except (RedisError, OSError) as error:
             reason = outage(error)
             if reason is None:
@@ -134,7 +138,7 @@ class _Link(Line):
             return
         if isinstance(said, ResponseError):
             answer.set_exception(said)
-            if str(said).startswith(_NOT_MASTER):
+            if str(said).startswith(_NOT_HERE):
                 self.abort()  # the next connection is to whoever is the master by then
         else:
             answer.set_result(said)

@@ -8,11 +8,10 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from control import ids
 from control.errors import BridgeUp, ControlStateStale, InvalidInput, StoreUnavailable
 from control.networks.network import Flow, Network, check_name
 from service import body, inputs, submission, uploading
-from service.appkeys import CONFIG, INGEST, NETWORKS, UPLOADS
+from service.appkeys import CONFIG, INGEST, JOBS, NETWORKS, UPLOADS
 from service.handlers import kinds
 from service.handlers.jobs import answer
 from service.submission import Caller, Terms
@@ -81,7 +80,7 @@ async def submit(request: web.Request) -> web.Response:
         raise InvalidInput("is required", "name")
     kind = request.app[INGEST]
     submission.asked(Caller.of(request), kind, b"", query)  # what is wrong is told before the body
-    run_id, uploads = ids.new_id(), request.app[UPLOADS]
+    run_id, uploads = request.app[JOBS].new_id(kind.name), request.app[UPLOADS]
     upload = Upload(uploads, run_id, request.app[CONFIG].max_upload)
     await uploads.open(run_id)
     kept = False

@@ -201,7 +201,7 @@ class JobHandlers:
 async def schedules(request: web.Request) -> web.Response:
     """The periodic kinds that workers declare, and when each runs."""
     async with deadline.redis():
-        return answer(PeriodicList(await request.app[JOBS].timetable.list()))
+        return answer(PeriodicList(await request.app[JOBS].schedules()))
 
 
 async def archive(request: web.Request) -> web.Response:

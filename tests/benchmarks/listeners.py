@@ -29,7 +29,7 @@ from control.health.engine import Engine
 from control.lifespan import Lifespan, new_loop
 from control.stores import redis as redis_store
 from control.stores.wire import Wire
-from control.subscriber import Listener, Subscriber
+from control.subscriber import Listener, Subscriber, Subscribers
 from tests.processes import Replica as Process
 from tests.stack import ROOT, clean_environment, wait_until
 
@@ -131,7 +131,7 @@ async def _live(life: Lifespan, url: str, applied: Callable[[Position], None]) -
     life.supervise("presence", presence.run())
     probe = await life.enter(_probe(url))
     engine = Engine((Check(REDIS, probe.ask, vouched_s=VOUCHED_S),), clock=clock)
-    heed(engine, subscriber, presence)
+    heed(engine, Subscribers(subscriber, (subscriber,)), presence)
     life.supervise("health check", engine.run())
 
 

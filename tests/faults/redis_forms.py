@@ -48,6 +48,11 @@ class Node:
         assert self._process is None
         self._process = await asyncio.create_subprocess_exec(self._program, str(self._file))
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not ended."""
+        return self._process is not None
+
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send it a signal and wait until it is gone."""
         process, self._process = self._process, None

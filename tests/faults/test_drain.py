@@ -42,6 +42,7 @@ class Bridge:
         """Publish a command as a deploy script does; where the flags stand afterwards."""
         await self._redis.delete(keys.debounce(MAINTENANCE))
         command = commands.new("set", MAINTENANCE, actor="test", value=raised, **fields)
+        await wait_until(self._heard)
         async with self._redis.pubsub() as listening:
             await listening.subscribe(keys.EVENTS_CHANNEL)
             await listening.get_message(timeout=5)
@@ -53,6 +54,11 @@ class Bridge:
                     event = msgspec.json.decode(message["data"])
                     if event.get("command_id") == command.id:
                         return Position(event["epoch"], event["version"])
+
+    async def _heard(self) -> bool:
+        """Whether the worker listens: it may know the flags before, from PostgreSQL."""
+        [(_, listeners)] = await self._redis.pubsub_numsub(keys.COMMANDS_CHANNEL)
+        return bool(listeners)
 
     async def raise_by_hand(self) -> None:
         """Commit and project where no instance lives yet."""

@@ -14,6 +14,7 @@ from control import cancelling
 from control.flags.document import Position
 from control.migrations import migrate
 from tests.conftest import LiveStores
+from tests.faults.redis_cluster import Nodes
 from tests.faults.redis_forms import Watched, needs_sentinel, watched
 from tests.processes import Replica, replica
 from tests.stack import SO_S, wait_until
@@ -117,7 +118,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet_on(redis: Watched, stores: LiveStores, database_url: str) -> AsyncIterator[Fleet]:
+async def fleet_on(
+    redis: Watched | Nodes, stores: LiveStores, database_url: str, **settings: str
+) -> AsyncIterator[Fleet]:
     """Two services and two workers that count a job as accepted once a replica has it."""
     await migrate(database_url)
     environment = stores.environment | {
@@ -129,6 +132,7 @@ async def fleet_on(redis: Watched, stores: LiveStores, database_url: str) -> Asy
         "DRAWBRIDGE_WAIT_REPLICAS": "1",
         "DRAWBRIDGE_LEASE_S": "2",
         "DRAWBRIDGE_DRAIN_DELAY_S": "0",
+        **settings,
     }
     async with AsyncExitStack() as stack:
         started = [

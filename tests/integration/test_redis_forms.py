@@ -1,23 +1,32 @@
-"""TLS with an authority of one's own and ACL users; and a Redis Cluster, which is refused."""
+"""TLS with an authority of one's own and ACL users; a Redis Cluster behind a plain address."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import aiohttp
+import msgspec
 import pytest
 
-from control import preflight
+from control import keys, preflight
+from control.clock import SystemClock
+from control.config import JobsSection
 from control.errors import ConfigError, StoreUnavailable
-from control.flags.document import MAINTENANCE
+from control.flags.document import MAINTENANCE, Document, Flag
+from control.flags.projection import Projection
+from control.job_keys import shards
 from control.migrations import migrate
 from control.stores import redis as redis_store
+from control.stores.servers import Servers
 from tests.conftest import LiveStores
+from tests.faults.redis_cluster import clustered
 from tests.faults.redis_forms import OPENSSL, SERVER, Node, needs_server, run_program
 from tests.faults.test_roll import free_ports
+from tests.job_steps import new
 from tests.processes import replica
 from tests.stack import ROOT, wait_until
+from worker.jobs.manager import JobStateManager
 
 PASSWORD = "of-the-tls-test"
 
@@ -126,7 +135,40 @@ async def test_who_does_not_trust_it_or_is_no_user_is_told_in_a_word(
     await client.aclose()
 
 
-async def test_a_cluster_is_refused_at_the_start(stores: LiveStores) -> None:
+async def test_a_cluster_by_tls_as_a_user_with_few_rights(tmp_path: Path) -> None:
+    await certificates(tmp_path)
+    users = (ROOT / "deploy" / "redis" / "users.acl").read_text().replace("<password>", PASSWORD)
+    [rights] = [line.split()[2:] for line in users.splitlines() if " drawbridge " in line]
+    async with clustered(program=SERVER, certificates=tmp_path) as nodes:
+        for node in nodes.nodes.values():
+            await nodes.do(node, "ACL", "SETUSER", "drawbridge", *rights)
+        query = f"ssl_ca_certs={tmp_path}/ca.crt"
+        url = f"rediss+cluster://drawbridge:{PASSWORD}@{nodes.secure}/0?{query}"
+        await preflight.check_redis(url, 3)
+        servers = Servers(url)
+        async with aclosing(servers):
+            projection = Projection(
+                servers.commands(keys.CONTROL), SystemClock(), spread=servers.spread,
+                shards=shards(3),
+            )  # fmt: skip
+            document = Document(1, 1, {MAINTENANCE: Flag()})
+            await projection.write(document)
+            assert await projection.read() == document
+            jobs = JobStateManager.on(servers, JobsSection(shards=3))
+            accepted = await jobs.create_job(
+                msgspec.structs.replace(new("echo"), run_id=jobs.new_id("echo"))
+            )
+            record = await jobs.get_job(accepted.run_id)
+            assert record is not None
+            assert record.status == "queued"
+        wrong = url.replace(f":{PASSWORD}@", ":wrong@")
+        with pytest.raises(StoreUnavailable, match="authentication failed"):
+            await preflight.check_redis(wrong)
+        with pytest.raises(StoreUnavailable, match="certificate is not trusted"):
+            await preflight.check_redis(url.partition("?")[0])
+
+
+async def test_a_cluster_that_is_not_called_one_is_refused_at_the_start(stores: LiveStores) -> None:
     names = [f"cluster-{number}" for number in range(3)]
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))

@@ -178,6 +178,7 @@ def test_no_password_inside_an_address_is_ever_shown(secret: str, encoded: bool)
     for variable, address in (
         ("REDIS_URL", f"redis://:{password}@host:6379/0"),
         ("REDIS_URL", f"redis+sentinel://user:{password}@a:1,b:2/main/0"),
+        ("REDIS_URL", f"rediss+cluster://user:{password}@a:1,b:2"),
         ("DATABASE_URL", f"postgresql://user:{password}@/db?host=/run"),
         ("NEO4J_URI", f"bolt://user:{password}@host:7687"),
         ("DRAWBRIDGE_API", f"https://user:{password}@host"),

@@ -2,11 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
-from control import keys
 from control.clock import from_ms, iso
 from control.subscriber import Listener, Subscriber
 from worker.jobs.errors import UnknownJob
@@ -24,10 +23,10 @@ def is_event_id(text: str) -> bool:
 
 
 class EventFeed:
-    """Follows jobs over one shared subscription."""
+    """Follows jobs over shared subscriptions, one for each shard of the jobs."""
 
-    def __init__(self, subscriber: Subscriber, jobs: JobStateManager) -> None:
-        self._subscriber = subscriber
+    def __init__(self, subscribers: Sequence[Subscriber], jobs: JobStateManager) -> None:
+        self._subscribers = subscribers
         self._jobs = jobs
 
     async def follow(
@@ -51,11 +50,13 @@ class EventFeed:
             hear(None)
 
         listener = Listener(lambda message: hear(JobEvent.parse(message)), resync)
-        channel = keys.events_channel(run_id)
+        shard = self._jobs.shard_of(run_id)
+        channel = self._jobs.shards[shard].keys.events_channel(run_id)
+        subscriber = self._subscribers[shard]
         seen = int(last_id or 0)
         hear(None)
         try:
-            await self._subscriber.add(channel, listener)
+            await subscriber.add(channel, listener)
             while True:
                 event = await news.get()
                 coming: list[JobEvent] | None = [event] if event else []
@@ -70,7 +71,7 @@ class EventFeed:
                     if item.type == "end":
                         return
         finally:
-            await self._subscriber.remove(channel, listener)
+            await subscriber.remove(channel, listener)
 
 
 def _dated(event: JobEvent) -> JobEvent:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from control import ids, keys
 from control.errors import InvalidInput
-from control.stores.wire import Wire
 from worker.jobs import stored
 from worker.jobs.job import JobRecord, JobState, Page
-from worker.jobs.scripts import Scripts
+from worker.jobs.shard import Shard
 
 _LOOKS, _MOST_LOOKS = 100, 2_000
 """How many records are read at a time where some may be passed over, and how many for a page; one
@@ -22,11 +21,10 @@ _CLOCKS_DIFFER_MS = 60_000
 
 
 class Listing:
-    """The listings of all kinds."""
+    """The listings of all kinds, of all shards."""
 
-    def __init__(self, wire: Wire, scripts: Scripts, *, ttl_ms: int) -> None:
-        self._wire = wire
-        self._scripts = scripts
+    def __init__(self, shards: Sequence[Shard], *, ttl_ms: int) -> None:
+        self._shards = shards
         self._ttl_ms = ttl_ms
 
     async def page(
@@ -42,7 +40,11 @@ class Listing:
         if cursor is not None and not ids.is_id(cursor):
             raise InvalidInput("is not a cursor of this listing", "cursor")
         listed = status if status in keys.LISTED else None
-        indexes = [keys.index(k, listed) for k in (await self._kinds() if kinds is None else kinds)]
+        indexes = [
+            (shard, shard.keys.index(kind, listed))
+            for shard in self._shards
+            for kind in (await self._kinds(shard) if kinds is None else kinds)
+        ]
         at_once = limit if status == listed and parent is None else max(limit, _LOOKS)
         found: list[JobRecord] = []
         looks = 0
@@ -68,34 +70,45 @@ class Listing:
         """Take out what has expired; how many. One call looks at all that is old enough."""
         count = 0
         before = ids.id_at(int(time.time() * 1000) - self._ttl_ms)
-        for kind in await self._kinds():
-            for name in (kind, *(f"{kind}:{status}" for status in keys.LISTED)):
-                after = ""
-                while True:
-                    gone, last = await self._scripts("trim", [name, after, before, _TRIM_AT_ONCE])
-                    count += gone
-                    if not last:
-                        break
-                    after = last
+        for shard in self._shards:
+            for kind in await self._kinds(shard):
+                for name in (kind, *(f"{kind}:{status}" for status in keys.LISTED)):
+                    count += await self._trim(shard, name, before)
         return count
 
-    async def _kinds(self) -> list[str]:
-        return sorted(kind.decode() for kind in await self._wire("SMEMBERS", keys.KINDS))
+    async def _trim(self, shard: Shard, name: str, before: str) -> int:
+        count, after = 0, ""
+        while True:
+            gone, last = await shard.run("trim", [name, after, before, _TRIM_AT_ONCE])
+            count += int(gone)
+            if not last:
+                return count
+            after = last
+
+    async def _kinds(self, shard: Shard) -> list[str]:
+        return sorted(kind.decode() for kind in await shard.wire("SMEMBERS", shard.keys.kinds))
 
     async def _run_ids(
-        self, indexes: Sequence[str], cursor: str | None, most: int
+        self, indexes: Sequence[tuple[Shard, str]], cursor: str | None, most: int
     ) -> tuple[list[str], bool]:
         """The next run ids of all ``indexes`` together, and whether there are more."""
         highest = f"({cursor}" if cursor else "+"
         found = await asyncio.gather(
-            *(self._wire("ZREVRANGEBYLEX", i, highest, "-", "LIMIT", 0, most + 1) for i in indexes)
+            *(
+                shard.wire("ZREVRANGEBYLEX", index, highest, "-", "LIMIT", 0, most + 1)
+                for shard, index in indexes
+            )
         )
         merged = [run_id.decode() for run_id in heapq.merge(*found, reverse=True)]
         return merged[:most], len(merged) > most
 
     async def _records(self, run_ids: Sequence[str]) -> list[JobRecord | None]:
+        shards = [self._shards[ids.last_digit(run_id) % len(self._shards)] for run_id in run_ids]
         rows = await asyncio.gather(
-            *(self._wire("HMGET", keys.job(run_id), *stored.FIELDS) for run_id in run_ids)
+            *(
+                shard.wire("HMGET", shard.keys.job(run_id), *stored.FIELDS)
+                for shard, run_id in zip(shards, run_ids, strict=True)
+            )
         )
         return [stored.record(run_id, row) for run_id, row in zip(run_ids, rows, strict=True)]
 

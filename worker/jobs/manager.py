@@ -5,21 +5,23 @@ holds a job is told by its newest fencing token: a claim makes one, and what com
 one is refused. Methods raise :class:`control.errors.StoreUnavailable` where Redis cannot be used.
 """
 
+import asyncio
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
 
-from control import keys, logs
+from control import ids, logs
 from control.config import JobsSection
-from control.stores.line import Argument
-from control.stores.wire import ReplicatedWire, Wire
+from control.job_keys import shard_of_kind, shards
+from control.stores.servers import Servers
 from worker.jobs import stored
 from worker.jobs.batcher import Batcher
-from worker.jobs.ended import EndedJobs
 from worker.jobs.errors import (
     IllegalTransition,
     JobFinished,
@@ -44,57 +46,95 @@ from worker.jobs.job import (
     Rescued,
 )
 from worker.jobs.listing import Listing
-from worker.jobs.scripts import LARGE, Scripts, passed
-from worker.jobs.submissions import Submissions
-from worker.jobs.timetable import Timetable
+from worker.jobs.scripts import passed
+from worker.jobs.shard import Shard
+from worker.jobs.timetable import Periodic
 
 _LOST = JobError("WorkerLost", "every worker that ran this job was lost, up to its last attempt")
 _CORRUPT = JobError("CorruptJob", "its record or its payload in Redis cannot be read")
 _UNLIMITED: Mapping[str, int] = MappingProxyType({})
 _encode = msgspec.json.Encoder().encode
-_HELD, _SPOILT = 1, -1
-"""What finish and requeue answer for a run; 0 for one that belongs to somebody else by now."""
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 class JobStateManager:
     """All that may happen to a job. Concurrent calls of a kind share their round trips.
 
     A job counts as accepted once ``replicas`` of Redis have it too, within ``replicas_within_s``.
+    On a Cluster the jobs may be divided into shards; what workers do with many jobs at a time they
+    do with one shard.
     """
 
     def __init__(
         self,
         redis: Redis,
-        *,
+        *others: Redis,
         result_ttl_s: int,
         lease_s: float,
         replicas: int = 0,
         replicas_within_s: float = 1.0,
     ) -> None:
-        self._wire = Wire(redis)
-        self._run = accept = Scripts(self._wire, redis)
-        if replicas:
-            wire = ReplicatedWire(redis, replicas=replicas, within_s=replicas_within_s)
-            accept = Scripts(wire, wire)
+        """``redis`` leads to the jobs; with ``others``, each of them to one shard, in order."""
+        places = (redis, *others)
         self._log = logs.get(__name__)
         self._ttl_ms = int(result_ttl_s * 1000)
         self._lease_ms = int(lease_s * 1000)
-        self.timetable = Timetable(self._wire, self._run)
-        self.ended = EndedJobs(self._run)
-        self._listing = Listing(self._wire, self._run, ttl_ms=self._ttl_ms)
-        self._submissions = Submissions(accept, ttl_ms=self._ttl_ms)
-        self._finish = Batcher(self.finish_all, weight=lambda outcome: len(outcome.result or b""))
-        self.accepted = self._submissions.accepted
-        """Jobs that were created here, by kind."""
-        self._report = Batcher(self._report_all, weight=lambda item: len(item.checkpoint or b""))
+        self.shards = tuple(
+            Shard(
+                place, keys, number, len(places), ttl_ms=self._ttl_ms, replicas=replicas,
+                replicas_within_s=replicas_within_s,
+            )
+            for number, (place, keys) in enumerate(zip(places, shards(len(places)), strict=True))
+        )  # fmt: skip
+        self._listing = Listing(self.shards, ttl_ms=self._ttl_ms)
+        self._finish = [
+            Batcher(shard.finish, weight=lambda end: len(end.result or b""))
+            for shard in self.shards
+        ]
+        self._report = [
+            Batcher(shard.report, weight=lambda item: len(item.checkpoint or b""))
+            for shard in self.shards
+        ]
+        self.timetable, self.ended = self.shards[0].timetable, self.shards[0].ended
 
     @classmethod
-    def of(cls, redis: Redis, section: JobsSection) -> Self:
+    def of(cls, redis: Redis, section: JobsSection, *others: Redis) -> Self:
         """As the configuration says."""
         return cls(
-            redis, result_ttl_s=section.result_ttl_s, lease_s=section.lease_s,
+            redis, *others, result_ttl_s=section.result_ttl_s, lease_s=section.lease_s,
             replicas=section.wait_replicas, replicas_within_s=section.wait_timeout_s,
         )  # fmt: skip
+
+    @classmethod
+    def on(cls, servers: Servers, section: JobsSection) -> Self:
+        """The same, with a client for each shard that the configuration wants."""
+        redis, *others = (servers.commands(keys.prefix) for keys in shards(section.shards))
+        return cls.of(redis, section, *others)
+
+    @property
+    def accepted(self) -> Counter[str]:
+        """Jobs that were created here, by kind."""
+        return sum((shard.submissions.accepted for shard in self.shards), Counter())
+
+    def new_id(self, kind: str) -> str:
+        """A run id for a job of ``kind``; it tells the shard where that lies."""
+        made, count = ids.new_id(), len(self.shards)
+        return made if count == 1 else ids.with_last_digit(made, shard_of_kind(kind, count), count)
+
+    def shard_of(self, run_id: str) -> int:
+        """The number of the shard to which a job belongs."""
+        return 0 if len(self.shards) == 1 else ids.last_digit(run_id) % len(self.shards)
+
+    def _home(self, run_id: str) -> Shard:
+        return self.shards[self.shard_of(run_id)]
+
+    def _maker(self, new: NewJob) -> Shard:
+        """Where a new job goes. Raises :class:`ValueError` where its id says otherwise."""
+        number, count = self.shard_of(new.run_id), len(self.shards)
+        if count > 1 and number != shard_of_kind(new.spec.kind, count):
+            raise ValueError("the run id is of another shard: new_id(kind) makes a good one")
+        return self.shards[number]
 
     # What callers of the API need -----------------------------------------------------------
 
@@ -105,22 +145,28 @@ class JobStateManager:
         :class:`BridgeUp` under maintenance, :class:`ControlStateStale` where Redis does not tell,
         and :class:`KeyReused` where the idempotency key made a job from another body.
         """
-        return await self._submissions.one(new)
+        return await self._maker(new).submissions.one(new)
 
     async def create_jobs(
         self, many: Sequence[NewJob], *, within_s: float | None = None
     ) -> list[Accepted | Exception]:
         """:meth:`create_job` of many, in few commands: what each was accepted as, or what that
         would have raised; :class:`StoreUnavailable` too where no answer came ``within_s``."""
-        return await self._submissions.many(many, within_s)
+        for new in many:
+            self._maker(new)
+        create = partial(Shard.create, within_s=within_s)
+        return await self._divided(many, lambda new: new.run_id, create)
 
     async def get_job(self, run_id: str) -> JobRecord | None:
         """The record, or ``None`` where the id is unknown or the record has expired."""
-        return stored.record(run_id, await self._wire("HMGET", keys.job(run_id), *stored.FIELDS))
+        home = self._home(run_id)
+        values = await home.wire("HMGET", home.keys.job(run_id), *stored.FIELDS)
+        return stored.record(run_id, values)
 
     async def get_result(self, run_id: str) -> bytes | None:
         """The JSON text that the kind's function returned, or ``None`` where there is none."""
-        found = await self._wire("HGET", keys.job(run_id), "result")
+        home = self._home(run_id)
+        found = await home.wire("HGET", home.keys.job(run_id), "result")
         return None if found is None else await stored.unpack(found)
 
     async def list_jobs(
@@ -145,7 +191,7 @@ class JobStateManager:
 
         Raises :class:`UnknownJob` and :class:`JobFinished`.
         """
-        answer = await self._run("cancel", [self._ttl_ms, run_id])
+        answer = await self._home(run_id).run("cancel", [self._ttl_ms, run_id])
         if answer is None:
             raise UnknownJob(run_id)
         status = JobState(answer[0].decode())
@@ -159,7 +205,7 @@ class JobStateManager:
         Raises :class:`UnknownJob`, :class:`JobNotFailed`, :class:`UniqueKeyTaken` where a live job
         has its unique key, :class:`BridgeUp` and :class:`ControlStateStale`.
         """
-        answer = await self._run("rerun", [run_id])
+        answer = await self._home(run_id).run("rerun", [run_id])
         if answer is None:
             raise UnknownJob(run_id)
         status, done, holder = (part.decode() for part in passed(answer))
@@ -170,14 +216,21 @@ class JobStateManager:
 
     async def events_after(self, run_id: str, last_id: str | None) -> list[JobEvent]:
         """What is known of a job now, as events; those after ``last_id`` (``None``: all)."""
-        values = await self._wire("HMGET", keys.job(run_id), *stored.EVENT_FIELDS)
+        home = self._home(run_id)
+        values = await home.wire("HMGET", home.keys.job(run_id), *stored.EVENT_FIELDS)
         events = stored.events(run_id, values) or []
         return [event for event in events if event.number > int(last_id or 0)]
 
     async def follow(self, run_id: str) -> list[JobEvent] | None:
         """What is known of a job now, as events, or ``None`` where there is no such job. From now
         on its changes are published on its channel."""
-        return stored.events(run_id, await self._run("follow", [run_id, *stored.EVENT_FIELDS]))
+        fields = [run_id, *stored.EVENT_FIELDS]
+        return stored.events(run_id, await self._home(run_id).run("follow", fields))
+
+    async def schedules(self) -> list[Periodic]:
+        """The periodic kinds, the next one first."""
+        found = await asyncio.gather(*(shard.timetable.list() for shard in self.shards))
+        return sorted((one for each in found for one in each), key=lambda one: one.next_run_at)
 
     # What workers need ----------------------------------------------------------------------
 
@@ -223,8 +276,9 @@ class JobStateManager:
         *,
         limits: Mapping[str, int] = _UNLIMITED,
         known: Iterable[str] | None = None,
+        shard: int = 0,
     ) -> list[Claim]:
-        """Up to ``count`` jobs of ``lane``, now this worker's.
+        """Up to ``count`` jobs of ``lane`` in a shard, now this worker's.
 
         ``limits`` are how many jobs of a kind may run at once in the whole fleet; what is above
         waits, without holding up other kinds, and the end of a run rings the bell for it.
@@ -234,7 +288,7 @@ class JobStateManager:
         """
         resync = [] if known is None else list(known)
         limited = _encode(dict(limits))
-        answer = await self._run(
+        answer = await self.shards[shard].run(
             "claim", [worker, lane, count, limited, int(known is not None), *resync], again=False
         )
         if answer == b"lost":
@@ -253,12 +307,15 @@ class JobStateManager:
                 )
         return claims
 
-    async def heartbeat(self, worker: str, running: Iterable[str], *, join: bool = False) -> Beat:
-        """Renew the worker's lease (``join``: take the first one).
+    async def heartbeat(
+        self, worker: str, running: Iterable[str], *, join: bool = False, shard: int = 0
+    ) -> Beat:
+        """Renew the worker's lease in a shard (``join``: take the first one).
 
         Raises :class:`WorkerLost` where it ran out: others have, or will have, its jobs.
         """
-        answer = await self._run("heartbeat", [worker, self._lease_ms, int(join), *running])
+        run = self.shards[shard].run
+        answer = await run("heartbeat", [worker, self._lease_ms, int(join), *running])
         if answer == b"lost":
             raise WorkerLost(f"the lease of worker {worker} ran out")
         due, lease, stop, now = answer
@@ -266,36 +323,34 @@ class JobStateManager:
 
     async def finish(self, outcome: Outcome) -> bool:
         """End a run; false where its token is no longer the newest, and nothing happened."""
-        return await self._finish(outcome)
+        return await self._finish[self.shard_of(outcome.run_id)](outcome)
 
     async def report(self, item: Progress) -> bool:
         """Store progress or a checkpoint; false where the token is no longer the newest."""
-        return await self._report(item)
+        return await self._report[self.shard_of(item.run_id)](item)
 
     async def requeue(
         self, runs: Sequence[tuple[str, int, bytes | None]], *, drained: bool
     ) -> list[bool]:
         """Give back ``(run_id, token, checkpoint)``, uncharged, to the head of the line."""
-        arguments: list[Argument] = [self._ttl_ms, int(drained)]
-        size = 0
-        for run_id, token, checkpoint in runs:
-            arguments += [run_id, token, checkpoint or b""]
-            size += len(checkpoint or b"")
-        answers = await self._run("requeue", arguments, large=size > LARGE)
-        return [answer == _HELD for answer in answers]
 
-    async def promote(self, most: int = 256) -> tuple[int, float | None]:
+        give = partial(Shard.requeue, drained=drained)
+        return await self._divided(runs, lambda run: run[0], give)
+
+    async def promote(self, most: int = 256, *, shard: int = 0) -> tuple[int, float | None]:
         """Queue scheduled jobs that are due: how many, and seconds until the next one."""
-        count, due, now = await self._run("promote", [most])
+        count, due, now = await self.shards[shard].run("promote", [most])
         return count, _seconds(due, now)
 
-    async def rescue(self, beat_ms: int, *, within_s: float) -> list[Rescued] | None:
+    async def rescue(
+        self, beat_ms: int, *, within_s: float, shard: int = 0
+    ) -> list[Rescued] | None:
         """Take the jobs of workers whose leases ran out, as a worker whose own link is good.
 
         ``beat_ms`` is :attr:`Beat.at_ms` of its last heartbeat. ``None`` where that is more than
         ``within_s`` ago by Redis's clock: the others may have been held up just as well.
         """
-        answer = await self._run(
+        answer = await self.shards[shard].run(
             "rescue", [self._ttl_ms, _encode(_LOST), beat_ms, int(within_s * 1000)]
         )
         if answer == b"late":
@@ -303,43 +358,40 @@ class JobStateManager:
         return [Rescued(*(part.decode() for part in row)) for row in answer]
 
     async def leave(self, worker: str) -> int:
-        """End the worker's lease; how many jobs it left behind for others to rescue at once."""
-        return int(await self._run("leave", [worker]))
+        """End the worker's leases; how many jobs it left behind for others to rescue at once."""
+        return sum(await asyncio.gather(*(each.run("leave", [worker]) for each in self.shards)))
 
     async def trim(self) -> int:
         """Take jobs whose records have expired out of the listings; how many."""
-        await self.ended.forget(self._ttl_ms)
+        for shard in self.shards:
+            await shard.ended.forget(self._ttl_ms)
         return await self._listing.trim()
 
     # One script for many --------------------------------------------------------------------
 
-    async def finish_all(self, outcomes: list[Outcome]) -> list[bool]:
+    async def finish_all(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """:meth:`finish` of many at once."""
-        arguments: list[Argument] = [self._ttl_ms]
-        size = 0
-        for end in outcomes:
-            result = b"" if end.result is None else await stored.pack(end.result)
-            size += len(result)
-            arguments += [
-                end.run_id, end.token, end.status.value, end.retry_in_ms,
-                _encode(end.error) if end.error else b"", result,
-                _encode(end.progress) if end.progress else b"",
-            ]  # fmt: skip
-        answers = await self._run("finish", arguments, large=size > LARGE)
-        if _SPOILT in answers:
-            spoilt = [end.run_id for end, a in zip(outcomes, answers, strict=True) if a == _SPOILT]
-            self._log.error("record is spoilt", run_ids=spoilt)
-        return [answer == _HELD for answer in answers]
+        return await self._divided(outcomes, lambda end: end.run_id, Shard.finish)
 
-    async def _report_all(self, items: list[Progress]) -> list[bool]:
-        arguments: list[Argument] = []
-        size = 0
-        for item in items:
-            progress = _encode(item.progress) if item.progress is not None else b""
-            size += len(item.checkpoint or b"")
-            arguments += [item.run_id, item.token, progress, item.checkpoint or b""]
-        answers = await self._run("progress", arguments, large=size > LARGE)
-        return [answer == _HELD for answer in answers]
+    async def _divided(
+        self,
+        items: Sequence[Item],
+        run_id: Callable[[Item], str],
+        send: Callable[[Shard, Sequence[Item]], Awaitable[list[Answer]]],
+    ) -> list[Answer]:
+        """Each item sent where its job belongs, and the answers in order."""
+        if len(self.shards) == 1:
+            return await send(self.shards[0], items)
+        places = [self.shard_of(run_id(item)) for item in items]
+        parts = {
+            number: [item for item, place in zip(items, places, strict=True) if place == number]
+            for number in sorted(set(places))
+        }
+        answers = await asyncio.gather(
+            *(send(self.shards[number], part) for number, part in parts.items())
+        )
+        answer = {number: iter(each) for number, each in zip(parts, answers, strict=True)}
+        return [next(answer[place]) for place in places]
 
 
 def _seconds(moment: bytes, now_ms: int) -> float | None:

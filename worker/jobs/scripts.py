@@ -30,11 +30,13 @@ _ALLOWED_WHEN_FULL = (
 
 
 class Scripts:
-    """Calls the scripts over ``wire``; over ``apart``, mostly a connection of its own, what is so
-    large that all else would wait behind it. Raises :class:`control.errors.StoreUnavailable`."""
+    """Calls the scripts on the keys that begin with ``prefix``, over ``wire``; over ``apart``,
+    mostly a connection of its own, what is so large that all else would wait behind it. Raises
+    :class:`control.errors.StoreUnavailable`."""
 
-    def __init__(self, wire: Wire, apart: Redis | Wire) -> None:
+    def __init__(self, wire: Wire, apart: Redis | Wire, prefix: str = keys.JOBS) -> None:
         self._wire = wire
+        self._prefix = prefix
         self._apart = apart
         # Redis names scripts so.
         self._digests = {
@@ -50,8 +52,8 @@ class Scripts:
         ``again``: whether it may run twice where its first answer was lost.
         """
         if large:
-            return await Script(self._apart, text_of(name))([keys.JOBS], arguments)
-        given = (1, keys.JOBS, *arguments)
+            return await Script(self._apart, text_of(name))([self._prefix], arguments)
+        given = (1, self._prefix, *arguments)
         try:
             return await self._wire("EVALSHA", self._digests[name], *given, again=again)
         except ResponseError as error:

@@ -11,8 +11,9 @@ from hashlib import sha256
 
 import msgspec
 
-from control import ids, keys
+from control import ids
 from control.clock import from_ms
+from control.job_keys import JobKeys
 from control.stores.line import Argument
 from control.stores.wire import Wire
 from worker.jobs.job import Spec
@@ -50,12 +51,16 @@ class Declared(msgspec.Struct, frozen=True):
 
 
 class Timetable:
-    """Times are milliseconds since 1970, by Redis's clock. Methods raise
-    :class:`control.errors.StoreUnavailable`."""
+    """That of the ``number``-th of ``count`` shards. Times are milliseconds since 1970, by Redis's
+    clock. Methods raise :class:`control.errors.StoreUnavailable`."""
 
-    def __init__(self, wire: Wire, scripts: Scripts) -> None:
+    def __init__(
+        self, wire: Wire, scripts: Scripts, keys: JobKeys, number: int = 0, count: int = 1
+    ) -> None:
         self._wire = wire
         self._run = scripts
+        self._keys = keys
+        self._number, self._count = number, count
 
     async def declare(self, periodic: Sequence[Kind], since: int | None) -> Declared:
         """Say which kinds this worker runs; ``since`` when (``None``: from now on)."""
@@ -83,22 +88,22 @@ class Timetable:
             kind.name, schedule.definition, due, following, last, kind.unasked
         ]  # fmt: skip
         for at in wanted:
-            run_id = _run_id(kind.name, at)
+            run_id = ids.with_last_digit(_run_id(kind.name, at), self._number, self._count)
             arguments += [run_id, _encode(_spec(kind, run_id, at))]
         mine, then, _ = passed(await self._run("fire", arguments))
         return len(wanted) if mine else 0, int(float(then)) if then else None
 
     async def list(self) -> list[Periodic]:
         """All of them, the next one first."""
-        kinds = await self._wire("ZRANGE", keys.SCHEDULES, 0, -1)
+        kinds = await self._wire("ZRANGE", self._keys.schedules, 0, -1)
         rows = await asyncio.gather(*(self._told(kind.decode()) for kind in kinds))
         return [row for row in rows if row is not None]
 
     async def _told(self, kind: str) -> Periodic | None:
         fields = ("definition", "last", "last_run")
         due, (definition, last, last_run) = await asyncio.gather(
-            self._wire("ZSCORE", keys.SCHEDULES, kind),
-            self._wire("HMGET", keys.schedule(kind), *fields),
+            self._wire("ZSCORE", self._keys.schedules, kind),
+            self._wire("HMGET", self._keys.schedule(kind), *fields),
         )
         if due is None or definition is None:  # forgotten meanwhile
             return None

@@ -3,15 +3,16 @@
 Over a connection of its own, like every check of a store.
 """
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from redis.asyncio import Redis
 
 from control import keys
 from control.health.check import Check, Down, Importance
-from control.stores import redis
+from control.job_keys import shards
+from control.stores.servers import Servers
 from worker.jobs.scripts import text_of
 
 WORKERS = "workers"
@@ -28,38 +29,35 @@ class NoWorkers(Down):
         super().__init__("NoWorkers", details)
 
 
-@contextlib.asynccontextmanager
-async def checks(redis_url: str) -> AsyncIterator[Sequence[Check]]:
+def checks(servers: Servers, job_shards: int) -> tuple[Check, ...]:
     """The check ``workers``: live ones, and how many jobs wait how long, by lane; ``held`` ones do
     not wait for a worker but for a slot of their kind.
 
     A worker that is being replaced may leave a gap, so it falls at the second failure.
     """
-    client = redis.client(redis_url, timeout_s=_DRIVER_LIMIT_S, retries=0)
-    try:
-        probe = WorkforceProbe(client)
-        yield (
-            Check(
-                WORKERS,
-                probe.ask,
-                importance=Importance.DEGRADING,
-                interval_s=INTERVAL_S,
-                fall=2,
-            ),
-        )
-    finally:
-        await client.aclose()
+    clients = (
+        servers.client(each.prefix, timeout_s=_DRIVER_LIMIT_S, retries=0)
+        for each in shards(job_shards)
+    )
+    ask = WorkforceProbe(*clients).ask
+    return (Check(WORKERS, ask, importance=Importance.DEGRADING, interval_s=INTERVAL_S, fall=2),)
 
 
 class WorkforceProbe:
-    """Asks for leases and queues, in one command."""
+    """Asks for leases and queues, each shard of the jobs in one command."""
 
-    def __init__(self, client: Redis) -> None:
-        self._waiting: Any = client.register_script(text_of("waiting"))
+    def __init__(self, *clients: Redis) -> None:
+        self._waiting: list[tuple[Any, str]] = [
+            (client.register_script(text_of("waiting")), each.prefix)
+            for client, each in zip(clients, shards(len(clients)), strict=True)
+        ]
 
     async def ask(self) -> Mapping[str, object]:
         """Raises :class:`NoWorkers`, and redis-py's errors."""
-        live, scheduled, held, oldest_ms, *lanes = await self._waiting([keys.JOBS], [])
+        rows = await asyncio.gather(*(ask([prefix], []) for ask, prefix in self._waiting))
+        live = min(row[0] for row in rows)  # who lacks the lease of a shard takes no job of it
+        oldest_ms = max(row[3] for row in rows)
+        scheduled, held, _, *lanes = (sum(each) for each in list(zip(*rows, strict=True))[1:])
         told: dict[str, object] = {
             "live": live,
             "waiting": dict(zip(keys.LANES, lanes[::2], strict=True)),

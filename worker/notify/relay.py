@@ -14,7 +14,6 @@ import msgspec
 from control import cancelling, logs
 from control.backoff import Backoff
 from control.errors import BridgeUp, ControlStateStale, StoreUnavailable
-from control.ids import new_id
 from control.subscribers.claim import Claim
 from control.subscribers.outbox import Outbox
 from worker.jobs.job import NewJob, Spec
@@ -90,7 +89,7 @@ class Relay:
 
     async def _hand_over(self, claim: Claim) -> None:
         """Make a job of it; or, where that cannot be, the attempt itself."""
-        run_id = new_id()
+        run_id = self._jobs.new_id(_SPEC.kind)
         spec = msgspec.structs.replace(_SPEC, correlation_id=claim.message_id)
         try:
             await self._jobs.create_job(

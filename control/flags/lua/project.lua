@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- Project a document, if Redis lacks it or has an older or damaged one, and say so.
 --
--- KEYS: the hash that the job engine's gate reads, then `app_status:<flag>` for each flag
--- ARGV: epoch, version, document, channel, answer or '', repetition,
+-- KEYS: the hash, such as the one that the job engine's gate reads, then `app_status:<flag>` for
+--   each of the flags, or for none of them
+-- ARGV: epoch, version, document, channel, answer or '', repetition or '',
 --   then for each flag its name and 'true' or 'false'
 -- An answer is published in any case: somebody waits for it. Without one, the repetition (the event
 -- that carries the document) is published if anything had to be written.
@@ -14,8 +15,8 @@ local FIRST = 7
 
 -- The fields of the hash that hold flags, and what all of it should say.
 local names, words, bits = {}, {}, {}
-for at = 2, #KEYS do
-  local name, value = ARGV[FIRST + 2 * (at - 2)], ARGV[FIRST + 2 * (at - 2) + 1]
+for at = FIRST, #ARGV, 2 do
+  local name, value = ARGV[at], ARGV[at + 1]
   names[#names + 1], words[#words + 1] = name, value
   bits[#bits + 1] = value == 'true' and '1' or '0'
 end
@@ -27,7 +28,7 @@ local had_epoch, had_version = tonumber(had[1] or ''), tonumber(had[2] or '')
 -- Whether a projection of our own position still says what we wrote.
 local function whole()
   if had[3] ~= ARGV[3] then return false end
-  local said = #KEYS > 1 and redis.call('MGET', unpack(KEYS, 2)) or {}
+  local said = #KEYS > 1 and redis.call('MGET', unpack(KEYS, 2)) or words
   for i = 1, #names do
     if had[3 + i] ~= bits[i] or said[i] ~= words[i] then return false end
   end
@@ -39,7 +40,7 @@ local function write()
   redis.call('HSET', hash, 'epoch', ARGV[1], 'version', ARGV[2], 'document', ARGV[3])
   for i = 1, #names do
     redis.call('HSET', hash, names[i], bits[i])
-    redis.call('SET', KEYS[1 + i], words[i])
+    if KEYS[1 + i] then redis.call('SET', KEYS[1 + i], words[i]) end
   end
 end
 
@@ -55,7 +56,7 @@ end
 if verdict == 'written' then write() end
 if answer ~= '' then
   redis.call('PUBLISH', channel, answer)
-elseif verdict == 'written' then
+elseif repeated ~= '' and verdict == 'written' then
   redis.call('PUBLISH', channel, repeated)
 end
 return { verdict, had[1] or '', had[2] or '' }

@@ -1,6 +1,7 @@
 -- What every script of the job engine shares. Put in front of each of them.
 --
--- KEYS[1] is the prefix of all keys, `drawbridge:{jobs}:`; its hash tag routes the script.
+-- KEYS[1] is the prefix of all keys, `drawbridge:{jobs}:` or that of a shard,
+-- `drawbridge:{jobs:1}:`; its hash tag routes the script.
 -- Time is Redis's own, in milliseconds, so that a worker's wrong clock can harm nothing.
 --
 -- A job is one hash. Revisions count what has happened to it, from 1, and number its events: the
@@ -192,7 +193,8 @@ local function take_unique(digest, run_id)
   redis.call('SET', unique_key(digest), run_id)
 end
 
--- The ULID of a moment, its rest made from `seed`: the same seed gives the same id.
+-- The ULID of a moment, its rest made from `seed`: the same seed gives the same id. Where there are
+-- shards, its last character is the number of this one.
 local BASE32 = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 local function id_at(ms, seed)
   local id, hash = '', redis.sha1hex(seed)
@@ -205,7 +207,8 @@ local function id_at(ms, seed)
     local digit = tonumber(string.sub(hash, at, at + 1), 16) % 32
     id = id .. string.sub(BASE32, digit + 1, digit + 1)
   end
-  return id
+  local shard = string.match(prefix, '{jobs:(%d+)}')
+  return shard and string.sub(id, 1, 25) .. string.sub(BASE32, shard + 1, shard + 1) or id
 end
 
 -- Queue a job that nobody submits, whatever the flags are: it is claimed when the bridge is down.
