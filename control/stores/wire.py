@@ -30,6 +30,7 @@ class Wire:
         self._connection: Any = None
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
+        self._drops = 0
 
     async def __call__(self, *command: Argument, again: bool = True) -> Any:
         """Redis's answer: bytes, whole numbers, lists and ``None``.
@@ -58,7 +59,8 @@ class Wire:
 
     def drop(self) -> None:
         """Break the connection off, and with it what is under way; the next command makes a new
-        one."""
+        one. What still waits for a connection is under way too."""
+        self._drops += 1
         if self._link is not None:
             self._link.abort()
 
@@ -71,6 +73,7 @@ class Wire:
         return await link.ask(*command)
 
     async def _connect(self) -> "_Link":
+        drops = self._drops
         async with self._connecting:
             if self._link is not None and self._link.up:
                 return self._link
@@ -81,6 +84,9 @@ class Wire:
                 await self._connection.connect()
             timeout_s = self._timeout_s or self._connection.socket_timeout
             self._link = _Link(self._connection, timeout_s)
+            if drops != self._drops:
+                self._link.abort()
+                raise self._link.error
             return self._link
 
 
