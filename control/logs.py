@@ -16,7 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TextIO
 
 import msgspec
@@ -38,6 +38,9 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} |
     for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 """Control characters, and those that break lines or turn the direction of text."""
+
+SOON_S = 0.008
+"""How much later a line may be written than what it tells of: see :func:`soon`. 0: at once."""
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
@@ -83,6 +86,26 @@ def get(name: str) -> Logger:
     return logger
 
 
+def soon(say: Callable[..., None], *what: Any) -> None:
+    """Call ``say(*what, timestamp=…)`` in :data:`SOON_S`, with the time of now for its line.
+
+    Writing a line takes longer than what it tells of, and others may wait for the processor.
+    Without an event loop it is called at once.
+    """
+    call = partial(say, *what, timestamp=_now())
+    if not SOON_S:
+        call()
+        return
+    try:
+        asyncio.get_running_loop().call_later(SOON_S, call)
+    except RuntimeError:
+        call()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
 class _Identity:
     """Puts on each line when it was said, by whom, and for which work."""
 
@@ -91,7 +114,7 @@ class _Identity:
 
     def __call__(self, logger: Any, method: str, event: Event) -> Event:
         return {
-            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "timestamp": _now(),
             "level": method,
             "logger": logger.name if logger is not None else event["_record"].name,
             **self._fields,

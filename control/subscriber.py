@@ -171,9 +171,10 @@ class Subscriber:
     def _handle(self, said: Any) -> None:
         """Take a message, a confirmation, or the answer to a PING: a list in RESP2, else bytes."""
         kind, *rest = said if isinstance(said, list) else (b"pong", said)
+        if kind == b"message":  # the whole fleet hears it at once: no more steps than needed
+            self._deliver(*rest)
+            return
         match kind, rest:
-            case b"message", [bytes(channel), bytes(data)]:
-                self._deliver(channel, data)
             case b"subscribe", [bytes(channel), _]:
                 if confirmed := self._confirmed.get(channel):
                     confirmed.set()

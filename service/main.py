@@ -6,6 +6,7 @@ import control.stores.graph  # noqa: F401
 # isort: split
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -60,6 +61,7 @@ async def run(config: Config, listening: socket.socket, instance: str) -> None:
         application = await app.build(config, life, instance=instance)
         await app.settled(application, _SETTLE_S)
         await life.enter(serving(application, listening, entrance=config.entrance))
+        gc.freeze()  # what is there by now stays: a walk over all of it would take some 100 ms
         log.info("serving", url=url_of(listening))
         await life.stopping()
         app.begin_stop(application)

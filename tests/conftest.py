@@ -15,7 +15,7 @@ import pytest
 from neo4j import AsyncGraphDatabase
 from redis.asyncio import Redis
 
-from control import keys, migrations
+from control import keys, logs, migrations
 from control.config import Config, GraphSection, PostgresSection, load
 from control.stores.postgres import Database
 from deploy.embedded import stores as embedded
@@ -26,6 +26,7 @@ from tests import signals
 from tests.neo4j.server import JARS, Neo4jServer
 from tests.stack import SO_S, SPARING
 
+logs.SOON_S = 0.0  # what one test makes happen must not be told in the middle of the next
 LONG = (
     "test_up", "test_crossing", "test_cli_control", "test_health_faults", "test_plane_stores",
     "test_worker", "test_drain", "test_plane_redis", "test_plane_crash", "test_plane_commands",

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import math
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
@@ -72,40 +73,55 @@ class Controller:
         self._answers = answers
         self._first = first
         self._clock = clock
-        self._waiting: asyncio.Queue[tuple[Command, float]] = asyncio.Queue(BACKLOG)
+        self._gives_way_s = HEAD_START_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        self._held: deque[tuple[bytes, float]] = deque()
+        """What others may carry out before this instance looks at it, and when it was heard."""
+        self._waiting: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue()
         self._changed_at: dict[str, tuple[float, str]] = {}
         self._log = logs.get(__name__)
 
     def heard(self, message: bytes) -> None:
-        """Take a message of the channel; what is a command is carried out when its turn comes."""
-        try:
-            self._waiting.put_nowait((commands.parse(message), self._clock.monotonic()))
-        except BadCommand as error:
-            self._log.warning("command dropped", reason=str(error)[:300], size=len(message))
-        except asyncio.QueueFull:
-            self._log.warning("command dropped", reason="too many are waiting", size=len(message))
+        """Take a message of the channel; what is a command is carried out when its turn comes.
+
+        The first of the instances has a head start. Else all of them would wake and claim at once,
+        and the one that commits would have to share the machine with the others. So these do not
+        even look at it before.
+        """
+        if len(message) > commands.MAX_BYTES:
+            self._drop(message, f"is longer than {commands.MAX_BYTES} bytes")
+        elif len(self._held) + self._waiting.qsize() >= BACKLOG:
+            self._drop(message, "too many are waiting")
+        else:
+            self._held.append((message, self._clock.monotonic()))
+            if self._first():
+                while self._held:
+                    self._give_turn()
+            else:
+                asyncio.get_running_loop().call_later(self._gives_way_s, self._give_turn)
+
+    def _give_turn(self) -> None:
+        """Let the oldest that is held have its turn."""
+        if self._held:
+            self._waiting.put_nowait(self._held.popleft())
+
+    def _drop(self, message: bytes, reason: str) -> None:
+        self._log.warning("command dropped", reason=reason[:300], size=len(message))
 
     async def run(self) -> None:
         """Carry out what was heard, one after the other, for ever."""
         while True:
-            command, heard_at = await self._waiting.get()
-            if not self._first():
-                await self._give_way(heard_at)
-            if self._answers.answered_since(command.id, heard_at):
-                continue
+            message, heard_at = await self._waiting.get()
             try:
-                await self.claim(command, via="channel", heard_at=heard_at)
+                command = commands.parse(message)
+                if not self._answers.answered_since(command.id, heard_at):
+                    await self.claim(command, via="channel", heard_at=heard_at)
+            except BadCommand as error:
+                self._drop(message, str(error))
             except StoreUnavailable as error:
                 # Redis went away: the publisher hears nothing and sends it again.
                 self._log.warning("command abandoned", reason=error.reason)
             except Exception:
                 self._log.exception("command failed")
-
-    async def _give_way(self, heard_at: float) -> None:
-        """Leave the first of the instances a head start. Else all of them would wake and claim at
-        once, and the one that commits would have to share the machine with the others."""
-        due = heard_at + HEAD_START_S * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
-        await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
 
     async def claim(
         self, command: Command, *, via: Via = "local", heard_at: float | None = None

@@ -1,13 +1,14 @@
 """The truth of the flags, in PostgreSQL: every change and its audit row in one short transaction.
 
-Whoever writes locks the one row of ``drawbridge.flags_state`` first. That puts all changes in one
-order, makes the positions and the audit's numbers gapless, and lets one command id count once.
+Whoever writes locks the one row of ``drawbridge.flags_state``, and writes only what follows from it
+as it stands then. That puts all changes in one order, makes the positions and the audit's numbers
+gapless, and lets one command id count once.
 """
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Self
 
 import asyncpg
 import msgspec
@@ -25,6 +26,10 @@ from control.stores.postgres import Connection, Database, outage
 WAIT_S = 1.5
 """The longest wait for one statement; a little more than the server's own limit for locks."""
 
+LOOK_HOLDS = timedelta(seconds=1)
+"""How long after a look the server may begin to write by it. Less than :data:`WAIT_S`: a server
+that was frozen must not do what its client has given up."""
+
 
 class _Unsettled(StoreUnavailable):
     """The connection broke in a transaction: whether that was committed is not known."""
@@ -36,6 +41,8 @@ class _Truth(NamedTuple):
     document: Document
     audit_seq: int
     audit_hash: bytes
+    looked_at: datetime
+    """By the server's clock."""
     seen: Any = None
 
     def row(self, at: datetime, **fields: Any) -> AuditRow:
@@ -51,6 +58,28 @@ class _Entry(NamedTuple):
     row: AuditRow
     digest: bytes | None = None
     flag: Flag | None = None
+
+    def sealed(self, previous: bytes) -> Self:
+        """With the hash of its row, which follows the one that has ``previous``."""
+        own = audit.link(previous, audit.columns(self.row, self.digest))
+        return self._replace(row=msgspec.structs.replace(self.row, hash=own.hex()))
+
+
+class _Attempt(NamedTuple):
+    """The truth that was found, and what was written then, if it was ``done``."""
+
+    truth: _Truth
+    entry: _Entry | None
+    done: bool = True
+
+    @classmethod
+    def of(cls, truth: _Truth, entry: _Entry | None) -> Self:
+        """With the hash of the row."""
+        return cls(truth, entry and entry.sealed(truth.audit_hash))
+
+
+_Judged = Callable[[_Truth, datetime], _Entry | None]
+"""What is to be written in view of the truth, if anything."""
 
 
 class Ledger:
@@ -185,25 +214,57 @@ class Ledger:
         return Verdict.APPLIED, ""
 
     async def _enter(
-        self, entry: Callable[[_Truth, datetime], _Entry | None], command_id: str | None = None
+        self, judged: _Judged, command_id: str | None = None
     ) -> tuple[_Truth, _Entry | None]:
-        """Write what ``entry`` makes of the truth, and log it: the truth before, what was written.
+        """Write what is ``judged`` of the truth, and log it: the truth before, what was written.
+
+        Mostly nobody else is writing. Then it takes a look and one statement, and no transaction
+        that a holder could be stopped in.
+        """
+        tried = None if self._database.pooled else await self._at_once(judged, command_id)
+        done = tried if tried and tried.done else await self._in_turn(judged, command_id, tried)
+        if done.entry is not None:
+            audit.log_row(done.entry.row)
+        return done.truth, done.entry
+
+    async def _at_once(self, judged: _Judged, command_id: str | None) -> _Attempt:
+        """Write unless somebody else has since the look, or holds the flags.
+
+        Not done: nothing was written, or the answer was lost.
+        """
+        async with self._database.acquire() as connection:
+            truth = await self._truth(connection, command_id)
+            found = _Attempt.of(truth, judged(truth, self._clock.now()))
+            if found.entry is None:
+                return found
+            try:
+                return found._replace(done=await self._append(connection, truth, found.entry))
+            except BaseException as error:
+                with contextlib.suppress(asyncpg.InterfaceError):
+                    connection.terminate()
+                if outage(error) is None and not isinstance(error, asyncpg.LockNotAvailableError):
+                    raise
+                return found._replace(done=False)
+
+    async def _in_turn(
+        self, judged: _Judged, command_id: str | None, tried: _Attempt | None
+    ) -> _Attempt:
+        """Write under the lock, unless what was ``tried`` before is there after all.
 
         Where the answer to COMMIT was lost, a new connection looks whether the row is there.
         """
-        written: _Entry | None = None
+        found = tried
         try:
             async with self._locked() as connection:
-                truth = await self._truth(connection, command_id)
-                written = entry(truth, self._clock.now())
-                if written is not None:
-                    written = await self._append(connection, written, truth.audit_hash)
+                if not (found and found.entry and await self._there(connection, found.entry.row)):
+                    truth = await self._truth(connection, command_id)
+                    found = _Attempt.of(truth, judged(truth, self._clock.now()))
+                    if found.entry and not await self._append(connection, truth, found.entry):
+                        raise StoreUnavailable("database", "timeout")
         except _Unsettled:
-            if written is None or not await self._holds(written.row):
+            if not (found and found.entry and await self._holds(found.entry.row)):
                 raise
-        if written is not None:
-            audit.log_row(written.row)
-        return truth, written
+        return found
 
     @contextlib.asynccontextmanager
     async def _locked(self) -> AsyncIterator[Connection]:
@@ -232,34 +293,35 @@ class Ledger:
 
     async def _truth(self, connection: Connection, command_id: str | None) -> _Truth:
         rows = await connection.fetch(
-            self._queries["read_for_change"], self._declared, command_id, timeout=WAIT_S
+            self._queries["look"], self._declared, command_id, timeout=WAIT_S
         )
         document = self._document(rows)
         first = rows[0]
         seen = first if first["seen_outcome"] is not None else None
-        return _Truth(document, first["audit_seq"], first["audit_hash"], seen)
+        return _Truth(document, first["audit_seq"], first["audit_hash"], first["looked_at"], seen)
 
-    async def _append(self, connection: Connection, entry: _Entry, previous: bytes) -> _Entry:
-        """Send the row and what it changes; the entry with its hash."""
-        values = audit.columns(entry.row, entry.digest)
-        own = audit.link(previous, values)
-        seq, _, *rest = values
+    async def _append(self, connection: Connection, truth: _Truth, entry: _Entry) -> bool:
+        """Send the row and what it changes; whether it was entered: see the query."""
+        seq, _, *rest = audit.columns(entry.row, entry.digest)
         flag = entry.flag or INACTIVE
-        await connection.execute(
+        status: str = await connection.execute(
             self._queries["append"],
-            *(seq, entry.row.at, *rest, previous, own, entry.flag is not None),
-            *(flag.is_active, flag.changed_at, flag.changed_by),
-            *(flag.reason, flag.until, flag.mode),
+            *(seq, entry.row.at, *rest, truth.audit_hash, bytes.fromhex(entry.row.hash)),
+            *(entry.flag is not None, flag.is_active, flag.changed_at, flag.changed_by),
+            *(flag.reason, flag.until, flag.mode, truth.looked_at, LOOK_HOLDS),
             timeout=WAIT_S,
         )
-        return entry._replace(row=msgspec.structs.replace(entry.row, hash=own.hex()))
+        return status == "SELECT 1"
 
     async def _holds(self, row: AuditRow) -> bool:
         """Whether ``row`` was committed. Waits for the lock: its own transaction may still end."""
         async with self._locked() as connection:
-            found: bool | None = await connection.fetchval(
-                self._queries["holds"], row.seq, bytes.fromhex(row.hash), timeout=WAIT_S
-            )
+            return await self._there(connection, row)
+
+    async def _there(self, connection: Connection, row: AuditRow) -> bool:
+        found: bool | None = await connection.fetchval(
+            self._queries["holds"], row.seq, bytes.fromhex(row.hash), timeout=WAIT_S
+        )
         return found is not None
 
     def _document(self, rows: Sequence[asyncpg.Record]) -> Document:

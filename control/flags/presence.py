@@ -96,14 +96,15 @@ class Presence:
         self._log = logs.get(__name__)
         self.renewed_at: float | None = None
         """When the newest lease that was granted had been asked for, in monotonic seconds."""
-        replica.on_change(lambda _before, _after: self._changed.set())
+        self._soon: asyncio.TimerHandle | None = None
+        replica.on_change(lambda _before, _after: self._tell_soon())
 
     def report(self, *, phase: str, running: int, quiesced: bool) -> None:
         """Say how this instance stands. The fleet hears of it at once, but for the comings and
         goings of ordinary work, which the next renewal tells."""
         was, self._state = self._state, (phase, running, quiesced)
         if was[::2] != (phase, quiesced) or (self._replica.raised and was[1] != running):
-            self._changed.set()
+            self._tell_soon()
 
     def on_renewal(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called whenever :attr:`renewed_at` has moved."""
@@ -137,11 +138,13 @@ class Presence:
         await self._replica.known.wait()
         while True:
             self._changed.clear()
+            if self._soon is not None:
+                self._soon.cancel()
+                self._soon = None
             with contextlib.suppress(StoreUnavailable):
                 await self._renew()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), RENEW_S)
-                await asyncio.sleep(random.uniform(*LATER_S))  # noqa: S311 - jitter
 
     async def leave(self) -> None:
         """Be live no longer; whoever waits for the fleet hears of it."""
@@ -150,6 +153,11 @@ class Presence:
             await self._leave(
                 [keys.LEASES, keys.REPORTS], [self._instance, keys.REPLICAS_CHANNEL, left]
             )
+
+    def _tell_soon(self) -> None:
+        if self._soon is None:
+            later_s = random.uniform(*LATER_S)  # noqa: S311 - jitter
+            self._soon = asyncio.get_running_loop().call_later(later_s, self._changed.set)
 
     async def _renew(self) -> None:
         asked_at, report = self._clock.monotonic(), self.current()

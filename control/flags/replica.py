@@ -56,18 +56,22 @@ class Replica:
         flag = document.flag(MAINTENANCE)
         self.raised = flag if flag.is_active else None
         self.known.set()
-        self._log.info(
-            "flags applied",
-            position=str(document.position),
-            source=source,
-            active=sorted(name for name, flag in document.flags.items() if flag.is_active),
-        )
+        logs.soon(self._say, document, source)
         for tell in tuple(self._tells):
             try:
                 tell(before, document)
             except Exception:
                 self._log.exception("a listener to the flags failed")
         return True
+
+    def _say(self, document: Document, source: str, *, timestamp: str) -> None:
+        self._log.info(
+            "flags applied",
+            position=str(document.position),
+            source=source,
+            active=sorted(name for name, flag in document.flags.items() if flag.is_active),
+            timestamp=timestamp,
+        )
 
     def on_change(self, tell: Tell) -> Callable[[], None]:
         """Have ``tell(before, after)`` called for each newer document; returns how to end that."""

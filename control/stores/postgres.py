@@ -53,6 +53,7 @@ class Database:
                 max_size=self._section.pool_size,
                 timeout=self._connect_s,
                 command_timeout=self._query_s,
+                reset=_as_it_is,
                 **_options(pooled=self._section.pooled),
             )
         return self
@@ -122,6 +123,11 @@ class Database:
         """Run one statement; returns PostgreSQL's word on it, such as ``UPDATE 1``."""
         async with self.acquire() as connection:
             return await connection.execute(query, *arguments)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler is in between, so that no statement stands alone."""
+        return self._section.pooled
 
     @property
     def occupancy(self) -> tuple[int, int, int]:
@@ -242,6 +248,11 @@ def outage(error: BaseException) -> str | None:  # noqa: PLR0911 - one answer fo
         case pg.InterfaceError() if "closed" in str(error) or "closing" in str(error):
             return "connection failed"
     return None
+
+
+async def _as_it_is(_connection: Connection) -> None:
+    """Instead of asyncpg's round trip with each loan. Open transactions are rolled back all the
+    same; what else a session holds (locks, settings, LISTEN) belongs in one of its own."""
 
 
 def _options(*, pooled: bool) -> dict[str, Any]:

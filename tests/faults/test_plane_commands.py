@@ -96,8 +96,9 @@ async def test_what_is_no_command_is_dropped_and_the_listener_goes_on(fleet: Fle
     for one in fleet.all:
         await one.says("command dropped", after=len(HOSTILE) - 1)
         assert len(one.said("command dropped")) == len(HOSTILE)
-        sizes = [line["size"] for line in one.said("command dropped")]
-        assert sizes == [len(said) for said in HOSTILE.values()]
+        # What is too large at once, the rest when its turn comes.
+        sizes = sorted(line["size"] for line in one.said("command dropped"))
+        assert sizes == sorted(map(len, HOSTILE.values()))
         assert max(len(str(line)) for line in one.said("command dropped")) < 1000
     assert await fleet.redis.exists(keys.debounce("debounce:app_maintenance")) == 0
 

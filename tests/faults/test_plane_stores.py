@@ -98,11 +98,10 @@ async def test_a_commit_whose_answer_is_lost_is_known_all_the_same(fleet: Fleet)
     controller = await wait_until(
         lambda: next((one for one in fleet.all if asked[one.id].sprung.is_set()), None)
     )
-    # From here on: others have transactions too.
-    trap = controller.database.hold_at(b"COMMIT\0", Way.DOWN)
+    trap = controller.database.hold_at(sent.encode(), Way.DOWN)  # the statement answers with it
     for gate in asked.values():
         gate.let_go()
-    await trap.sprung.wait()
+    await trap.caught()
     controller.database.kill()
     trap.let_go()
     answer = await fleet.events.first(command_id=sent)

@@ -39,6 +39,14 @@ def ledger(database: Database) -> Ledger:
 
 
 @pytest.fixture
+async def in_turn(database_url: str, database: Database) -> AsyncIterator[Ledger]:
+    """One that always writes under the lock, as behind a pooler."""
+    pooled = PostgresSection(url=database_url, direct_url=database_url)
+    async with Database(pooled, connect_s=1.0) as opened:
+        yield Ledger(opened, (), SystemClock())
+
+
+@pytest.fixture
 async def other(database_url: str, database: Database) -> AsyncIterator[asyncpg.Connection]:
     """A client of its own, beside the ledger's pool."""
     connection = await asyncpg.connect(database_url)
@@ -120,14 +128,17 @@ class Once(dict[str, str]):
 DIE = "SELECT pg_terminate_backend(pg_backend_pid());"
 
 
-async def test_a_lost_answer_to_commit_is_looked_up(ledger: Ledger, database: Database) -> None:
+async def each_enters_one_row(
+    ledger: Ledger, database: Database, spoil: Callable[[], None]
+) -> None:
+    """Every kind of entry, its answer spoilt."""
     acts: list[Callable[[], Awaitable[Any]]] = [
         lambda: ledger.commit(toggle(), source="local"),
         lambda: ledger.note("look", actor="ann", reason=None, request_id=None, subject="x"),
         ledger.renew_epoch,
     ]
     for number, act in enumerate(acts, 1):
-        ledger._queries = Once(f"COMMIT; {DIE}")
+        spoil()
         with capture_logs() as lines:
             outcome = await act()
         assert [line["seq"] for line in lines] == [number]
@@ -136,24 +147,80 @@ async def test_a_lost_answer_to_commit_is_looked_up(ledger: Ledger, database: Da
             assert (outcome.verdict, outcome.document.version) == (Verdict.APPLIED, 1)
 
 
-async def test_a_connection_that_dies_before_commit_has_changed_nothing(
-    ledger: Ledger, database: Database
+async def test_a_lost_answer_to_commit_is_looked_up(in_turn: Ledger, database: Database) -> None:
+    def spoil() -> None:
+        in_turn._queries = Once(f"COMMIT; {DIE}")
+
+    await each_enters_one_row(in_turn, database, spoil)
+
+
+async def test_a_lost_answer_to_the_one_statement_is_looked_up(
+    ledger: Ledger, other: asyncpg.Connection, database: Database, monkeypatch: Any
 ) -> None:
-    before = await ledger.read()
-    ledger._queries = Once(f"{DIE} COMMIT")
+    genuine = ledger._append
+
+    async def then_die(connection: Any, *arguments: Any) -> bool:
+        monkeypatch.undo()
+        assert await genuine(connection, *arguments)
+        await other.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+        await wait_until(connection.is_closed)
+        return await genuine(connection, *arguments)  # raises as the first would have
+
+    await each_enters_one_row(
+        ledger, database, lambda: monkeypatch.setattr(ledger, "_append", then_die)
+    )
+
+
+async def test_who_is_outrun_between_look_and_statement_writes_after_the_other(
+    ledger: Ledger, in_turn: Ledger, database: Database, monkeypatch: Any
+) -> None:
+    """The same command twice is one, and another is judged anew."""
+    command = toggle()
+    for theirs, ours in ((command, command), (toggle(), toggle())):
+        genuine = ledger._append
+
+        async def outrun(*arguments: Any, theirs: Command = theirs, genuine: Any = genuine) -> bool:
+            monkeypatch.undo()
+            await in_turn.commit(theirs, source="local")
+            done: bool = await genuine(*arguments)
+            assert not done
+            return done
+
+        before = (await ledger.read()).version
+        monkeypatch.setattr(ledger, "_append", outrun)
+        outcome = await ledger.commit(ours, source="local")
+        changes = 1 if ours is theirs else 2
+        assert (outcome.verdict, outcome.document.version) == (Verdict.APPLIED, before + changes)
+        assert await rows(database) == before + changes
+
+
+async def test_a_connection_that_dies_before_commit_has_changed_nothing(
+    in_turn: Ledger, database: Database
+) -> None:
+    before = await in_turn.read()
+    in_turn._queries = Once(f"{DIE} COMMIT")
     command = toggle()
     with pytest.raises(StoreUnavailable, match="connection failed"):
-        await ledger.commit(command, source="local")
-    assert await ledger.read() == before
+        await in_turn.commit(command, source="local")
+    assert await in_turn.read() == before
     assert await rows(database) == 0
-    assert (await ledger.commit(command, source="local")).document.version == 1
+    assert (await in_turn.commit(command, source="local")).document.version == 1
 
 
-@pytest.mark.parametrize("step", ["_locked", "_truth", "_append"])
+@pytest.mark.parametrize("step", ["_locked", "_truth", "_append", "_truth at once"])
 async def test_a_frozen_server_is_an_error_in_time_and_nothing_is_half_done(
-    step: str, ledger: Ledger, database: Database, stores: LiveStores, monkeypatch: Any
+    step: str,
+    ledger: Ledger,
+    in_turn: Ledger,
+    database: Database,
+    stores: LiveStores,
+    monkeypatch: Any,
 ) -> None:
-    """Frozen before the transaction, after its reads, and with everything sent but the COMMIT."""
+    """Frozen before the transaction, after its reads, and with everything sent but the COMMIT; and
+    before the one statement, which it has from a client that is gone when it thaws."""
+    step, _, at_once = step.partition(" ")
+    ledger = ledger if at_once else in_turn
+    await ledger.commit(toggle(), source="local")  # what is known to the server is sent at once
     before = await ledger.read()
     genuine = getattr(ledger, step)
 
@@ -181,9 +248,9 @@ async def test_a_frozen_server_is_an_error_in_time_and_nothing_is_half_done(
         stores.thaw("postgres")
     monkeypatch.undo()
     assert await ledger.read() == before
-    assert await rows(database) == 0
-    assert (await ledger.commit(command, source="local")).document.version == 1
     assert await rows(database) == 1
+    assert (await ledger.commit(command, source="local")).document.version == 2
+    assert await rows(database) == 2
 
 
 async def test_no_server_is_an_error_at_once(stores: LiveStores, ledger: Ledger) -> None:

@@ -215,6 +215,30 @@ async def test_lines_of_one_turn_of_the_loop_are_one_write_and_in_order() -> Non
     assert [line["event"] for line in sink.lines()] == ["0", "1", "2", "3"]
 
 
+async def test_a_line_that_may_wait_has_the_time_of_what_it_tells(monkeypatch: Any) -> None:
+    monkeypatch.setattr(logs, "SOON_S", 0.001)
+    sink, said = Sink(), asyncio.Event()
+
+    def say(what: str, *, timestamp: str) -> None:
+        logs.get("a").info(what, timestamp=timestamp)
+        said.set()
+
+    logs.soon(say, "happened")
+    assert not said.is_set()
+    logs.get("a").info("later")
+    await said.wait()
+    await asyncio.sleep(0)
+    assert [line["event"] for line in sink.lines()] == ["later", "happened"]
+    assert sink.lines()[1]["timestamp"] <= sink.lines()[0]["timestamp"]
+
+
+def test_a_line_that_may_wait_is_written_at_once_without_a_loop(monkeypatch: Any) -> None:
+    monkeypatch.setattr(logs, "SOON_S", 60.0)
+    sink = Sink()
+    logs.soon(logs.get("a").info, "happened")
+    assert sink.line()["event"] == "happened"
+
+
 async def test_another_thread_does_not_wait_for_a_loop_that_is_held() -> None:
     sink = Sink()
     logs.get("a").info("before")
