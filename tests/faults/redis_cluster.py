@@ -40,8 +40,8 @@ class Nodes:
         return self.nodes[port]
 
     async def agree(self, so: Callable[[View], bool], deadline_s: float = SO_S) -> None:
-        """Wait until every node that runs finds the cluster well, and ``so`` holds for what it
-        says."""
+        """Wait until every node that runs finds the cluster well, all name the same masters, and
+        ``so`` holds for what each says: a name is heard of later than its slots."""
         cluster = Cluster(self.url)
 
         async def all_do() -> bool:
@@ -53,7 +53,8 @@ class Nodes:
                 ]
             except (RedisError, OSError):
                 return False
-            return all(view.well and so(view) for view in views)
+            masters = {tuple((each.first, each.master) for each in view.shards) for view in views}
+            return len(masters) == 1 and all(view.well and so(view) for view in views)
 
         await wait_until(all_do, deadline_s)
 
