@@ -183,8 +183,8 @@ def basis(told: Results) -> list[str]:
         "Drained: as many jobs as the engine does in some seconds, from the first to the last "
         "stored result. Pickup: from the call that submits to the job's start, on an idle worker. "
         "Commands: to submit one job alone and to work it off a backlog, as clients send them. "
-        "Idle: all that a worker sends soon after its last job; Drawbridge's are mostly the "
-        "archive of the jobs before, presence and the control plane.",
+        "Idle: all that a worker sends that has nothing left to do; Drawbridge's are mostly "
+        "presence and the control plane, whose beacon it is.",
     ]
     if told["quick"]:
         lines.append("This was the quick run: one short turn each, to see that it works.")

@@ -17,6 +17,9 @@ Figures = dict[str, Any]
 REST_S = 0.5
 """From the end of the drained jobs to the first of those that meet an idle worker."""
 
+SETTLE_S = 60.0
+"""How long a worker may have to do with what has ended, before it counts as idle."""
+
 _ALONE, _TOGETHER = 100, 900
 """Jobs whose commands are counted, submitted one by one and in bulk."""
 
@@ -98,6 +101,7 @@ class Turn:
     async def _at_rest(self, driver: Driver, worker: Worker, url: str) -> Figures:
         """What a worker that has nothing to do is like."""
         plan, figures = self._plan, Figures()
+        await driver.do("rest", seconds=SETTLE_S)
         await asyncio.sleep(REST_S)
         if plan.samples:
             figures["pickup"] = await driver.do(

@@ -10,6 +10,8 @@ inside the running loop, with
     async finished(handles) -> int          how many of those ended with their result stored, at
                                             least; exact in telling none from some from all
     async result(handle) -> int | None      the stored result, by the engine's own means
+    async rested() -> bool                  whether nothing is left to be done for jobs that have
+                                            ended, such as archiving; absent: there never is
 """
 
 import asyncio
@@ -77,6 +79,15 @@ class Driver:
         results = [await self._client.result(handle) for handle in sample]
         others = [repr(result) for result in results if result != noop.UNMARKED]
         return {"right": len(sample) - len(others), "of": len(sample), "others": others[:3]}
+
+    async def rest(self, seconds: float) -> dict[str, Any]:
+        """Wait until the worker has nothing left to do, for ``seconds`` at most."""
+        until = time.perf_counter() + seconds
+        while hasattr(self._client, "rested") and not await self._client.rested():
+            if time.perf_counter() > until:
+                raise TimeoutError(f"the worker does not come to rest within {seconds:g} s")
+            await asyncio.sleep(0.1)
+        return {}
 
     async def pickup(self, samples: int, seconds: float) -> dict[str, Any]:
         """From the call that submits a job to its start on an idle worker, in milliseconds."""

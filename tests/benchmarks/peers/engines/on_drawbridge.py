@@ -62,6 +62,10 @@ class Client:
         left: int = await self._redis.xlen(keys.queue("io", "normal"))
         return len(handles) - left
 
+    async def rested(self) -> bool:
+        """Whether all that ended is archived, or let go where there is no archive."""
+        return not await self._redis.exists(keys.ENDED)
+
     async def result(self, handle: str) -> int | None:
         """As it is stored."""
         record = await self._jobs.get_job(handle)
