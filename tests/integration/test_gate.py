@@ -20,6 +20,7 @@ from service.bypass import AUDIENCE, HEADER
 from service.gate import EXCLUDED_API, excluded
 from tests.serving import MODEL, MPS, NOWHERE, Served, problem, served, with_database
 from tests.stack import wait_until
+from tests.timing import timed
 from worker.jobs.manager import Progress
 
 WITHIN_S = 60
@@ -148,6 +149,7 @@ async def test_the_script_knows_it_first(api: Served, redis) -> None:
     assert (told["type"], told["reason"], told["until"]) == ("/problems/bridge-up", None, None)
 
 
+@timed  # the beacon mends it within a second
 async def test_a_redis_that_does_not_tell_lets_nothing_in(api: Served, redis) -> None:
     await redis.hset(keys.FLAGS, MAINTENANCE, "perhaps")
     async with api.http.post("/optimize", data=MODEL, headers=MPS) as response:
