@@ -30,6 +30,7 @@ from worker.jobs.job import JobState
 
 MANY = 40
 CROWD = 1_000
+FEW = 8
 READS_IN_AN_HOUR = 360
 IMPATIENT = Path(__file__).parents[1] / "models" / "impatient"
 
@@ -185,7 +186,8 @@ async def test_an_hour_of_blocking_reads_keeps_the_worker_on_its_connections(
             return await reads() >= before + 2 * READS_IN_AN_HOUR  # of two consumers
 
         await wait_until(an_hour_is_over, SO_S)
-        assert await connections() - made <= 1, "it makes its connections again and again"
+        # A few are made when they are first needed; one for each read would be hundreds.
+        assert await connections() - made <= FEW, "it makes its connections again and again"
         assert [line["event"] for line in one.lines[lines:]] in ([], ["archived"])
         run_id = await jobs.submit("echo")
         await one.logged("job ended", run_id=run_id)
