@@ -86,18 +86,22 @@ class Spread:
     async def send(self, key: str, *command: Argument) -> Any:
         """The answer to a command on ``key``, which may be carried out twice. Raises as
         :class:`Wire` does."""
-        wire = self._wire(key)
+        wire = await self._wire(key)
         try:
             return await wire(*command)
         except StoreUnavailable:
-            if (other := self._wire(key)) is wire:
+            if (other := await self._wire(key)) is wire:
                 raise
             return await other(*command)  # the key turned out to have moved
 
-    def _wire(self, key: str) -> Wire:
-        """The one to whoever has ``key``, as far as is known."""
+    async def _wire(self, key: str) -> Wire:
+        """The one to whoever has ``key``, as far as is known. Where nothing is, the nodes are asked
+        first: a command that went astray would end the connection, and with it others'."""
         slot = slot_of(key)
         address = self._cluster.known(slot)
+        if address is None:
+            with redis.guard():
+                address = await self._cluster.master(slot)
         if address not in self._wires:
             self._wires[address] = slot, Wire(self._servers.client(key))
         return self._wires[address][1]
