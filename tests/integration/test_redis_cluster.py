@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from control.flags.document import INGESTION, MAINTENANCE
 from control.job_keys import JobKeys, shard_of_kind, shards
 from control.migrations import migrate
 from control.stores.cluster import slot_of
+from control.stores.servers import Servers
 from deploy.embedded.redis_server import wheel_program
 from tests.conftest import LiveStores
 from tests.faults.redis_cluster import MASTERS, Nodes, clustered
@@ -123,6 +124,27 @@ async def fleet(
             aiohttp.ClientSession(base, headers={"Authorization": f"Bearer {TOKEN}"})
         )
         yield Fleet(nodes, service, worker, http, environment, shards(count))
+
+
+async def test_the_first_commands_go_where_their_keys_are(fleet: Fleet) -> None:
+    """One that goes astray ends the connection, and with it what others had sent over it."""
+
+    async def astray() -> int:
+        told = [
+            await fleet.nodes.do(each, "INFO", "errorstats") for each in fleet.nodes.nodes.values()
+        ]
+        return sum(info.get("errorstat_MOVED", {"count": 0})["count"] for info in told)
+
+    before = await astray()
+    servers = Servers(fleet.nodes.url)
+    async with aclosing(servers):
+        assert servers.spread is not None
+        spread, names = servers.spread, map(keys.status, (*SPARE, *MOVED))
+        assert set(await asyncio.gather(*(spread.send(key, "EXISTS", key) for key in names))) <= {
+            0,
+            1,
+        }
+    assert await astray() == before
 
 
 async def test_jobs_flags_and_limits_as_on_one_redis(fleet: Fleet) -> None:
