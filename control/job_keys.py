@@ -52,9 +52,18 @@ class JobKeys:
         """The stream of one lane and priority."""
         return f"{self.prefix}queue:{lane}:{priority}"
 
-    def bell(self, lane: str) -> str:
-        """The list that idle consumers of a lane block on."""
-        return f"{self.prefix}bell:{lane}"
+    def offers(self, lane: str) -> str:
+        """The workers that wait for jobs of a lane, each with its offer to take some."""
+        return f"{self.prefix}offers:{lane}"
+
+    def call_channel(self, lane: str, worker: str) -> str:
+        """Calls a worker that waits: ``number of its offer LF``, and perhaps a job behind that."""
+        return f"{self.prefix}call:{lane}:{worker}"
+
+    @property
+    def handed(self) -> str:
+        """The jobs that a call brought, until the worker says that they came."""
+        return f"{self.prefix}handed"
 
     def index(self, kind: str, status: str | None = None) -> str:
         """The sorted set of a kind's jobs; of those in a status that has a listing of its own."""

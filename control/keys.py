@@ -175,11 +175,18 @@ INVENTORY = (
         "jobs to run, one entry each; consumer group `workers`, a consumer for each worker",
     ),
     Key(
-        JOBS + "bell:<lane>",
-        "list",
-        "at most one element",
+        JOBS + "offers:<lane>",
+        "hash",
+        "field until the worker is called, leaves or is lost",
         "worker.jobs",
-        "rung when work waits; one idle worker hears it",
+        "the workers that wait for jobs, each with the number and terms of its offer",
+    ),
+    Key(
+        JOBS + "handed",
+        "zset",
+        "member until the worker says that it came, or others take the job, after seconds",
+        "worker.jobs",
+        "jobs that were claimed for a worker and brought to it, by the millisecond of that",
     ),
     Key(
         JOBS + "due",
@@ -284,12 +291,14 @@ INVENTORY = (
 
 
 _OF_JOBS = JobKeys(JOBS)
-queue, bell, index, slots = _OF_JOBS.queue, _OF_JOBS.bell, _OF_JOBS.index, _OF_JOBS.slots
+queue, offers, index, slots = _OF_JOBS.queue, _OF_JOBS.offers, _OF_JOBS.index, _OF_JOBS.slots
 held, job, schedule = _OF_JOBS.held, _OF_JOBS.job, _OF_JOBS.schedule
 events_channel = _OF_JOBS.events_channel
 FLAGS, KINDS, SCHEDULES = _OF_JOBS.flags, _OF_JOBS.kinds, _OF_JOBS.schedules
 CANCEL_CHANNEL, DUE_CHANNEL = _OF_JOBS.cancel_channel, _OF_JOBS.due_channel
+call_channel = _OF_JOBS.call_channel
 DUE = JOBS + "due"
+HANDED = _OF_JOBS.handed
 ENDED = JOBS + "ended"
 ARCHIVIST = JOBS + "archivist"
 WORKERS = JOBS + "workers"

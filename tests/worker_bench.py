@@ -1,27 +1,28 @@
 """A worker inside the test's own loop: its flags moved by hand, its jobs in a real Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
 
 from control import cancelling, keys
-from control.clock import SystemClock
+from control.clock import Clock, SystemClock
 from control.errors import StoreUnavailable
 from control.flags.document import INGESTION, MAINTENANCE, Document, Flag, Mode
 from control.flags.replica import Replica
 from control.stores.servers import Servers
+from control.subscriber import Listener, Subscriber
 from tests.conftest import LiveStores
 from tests.job_steps import new
 from tests.stack import wait_until
 from worker.alarm import Alarm
-from worker.consumer import BELL_WAIT_S, Consumer
+from worker.consumer import Consumer
 from worker.drain import Drain, Phase
 from worker.executor import Executor
 from worker.jobs import kinds
-from worker.jobs.job import Claim, JobRecord, JobState
+from worker.jobs.job import Ask, Claim, JobRecord, JobState
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
 
@@ -38,26 +39,68 @@ class Watched(JobStateManager):
         """The counts that were claimed."""
         self.answered = asyncio.Event()
         """Set when a claim's answer is there, held up or not."""
+        self.withdrawing = asyncio.Event()
+        """Set when an offer is withdrawn, held up or not."""
         self.passing = asyncio.Event()
         self.passing.set()
         self.lose_next = False
 
-    async def claim(self, worker: str, lane: str, count: int, **more: Any) -> list[Claim]:
-        self.asked.append(count)
-        claims = await super().claim(worker, lane, count, **more)
+    async def claim_or_wait(self, ask: Ask, *, shard: int = 0) -> tuple[list[Claim], bool]:
+        self.asked.append(ask.count)
+        claims, stands = await super().claim_or_wait(ask, shard=shard)
         if claims:
             self.answered.set()
         await self.passing.wait()
         if claims and self.lose_next:
             self.lose_next = False
             raise StoreUnavailable("redis", "the answer was lost")
-        return claims
+        return claims, stands
+
+    async def withdraw(
+        self, worker: str, lane: str, known: Iterable[str], *, shard: int = 0
+    ) -> int:
+        self.withdrawing.set()
+        await self.passing.wait()
+        return await super().withdraw(worker, lane, known, shard=shard)
 
     async def record(self, run_id: str) -> JobRecord:
         """What is known of a job that must be there."""
         found = await self.get_job(run_id)
         assert found is not None
         return found
+
+
+class Calls(Subscriber):
+    """Calls that a test can hold up, or lose."""
+
+    def __init__(self, redis: Redis, clock: Clock) -> None:
+        super().__init__(redis, clock)
+        self.came: list[bytes] = []
+        """What was published, held up or not."""
+        self.holding = False
+        self._held: list[Callable[[], None]] = []
+
+    async def add(self, channel: str, listener: Listener, *, wait_s: float = 2.0) -> bool:
+        def take(call: bytes) -> None:
+            self.came.append(call)
+            if self.holding:
+                self._held.append(lambda: listener.on_message(call))
+            else:
+                listener.on_message(call)
+
+        return await super().add(channel, Listener(take, listener.resync), wait_s=30)
+
+    def release(self) -> None:
+        """Let them pass."""
+        self.holding = False
+        for deliver in self._held:
+            deliver()
+        self._held.clear()
+
+    def lose(self) -> None:
+        """Let them never have come."""
+        self.holding = False
+        self._held.clear()
 
 
 class StandingClock(SystemClock):
@@ -73,8 +116,9 @@ class StandingClock(SystemClock):
 class Bench:
     """A worker without its process."""
 
-    def __init__(self, redis: Redis, soft_s: float, hard_s: float) -> None:
+    def __init__(self, redis: Redis, soft_s: float, hard_s: float, slots: int) -> None:
         clock = SystemClock()
+        self._slots = slots
         self.redis: Any = redis
         self.jobs = Watched(redis)
         known = kinds.load(("tests.kinds",))
@@ -83,6 +127,7 @@ class Bench:
         self.replica = Replica(self.flags_clock)
         self.replica.prove("redis", clock.monotonic() + 3600)
         self.urgent = asyncio.Event()
+        self.calls: Calls
         self.drain = Drain(
             self.executor, self.replica, soft_s=soft_s, hard_s=hard_s, urgent=self.urgent,
             clock=clock,
@@ -96,11 +141,11 @@ class Bench:
         self._clock = clock
         self._version = 0
 
-    def consumer(self, bell: Redis) -> Consumer:
+    def consumer(self) -> Consumer:
         """Of the asynchronous lane."""
         return Consumer(
-            "io", SLOTS, limits={}, worker="w1", jobs=self.jobs, executor=self.executor,
-            lease=self.lease, drain=self.drain, bell=bell, clock=self._clock,
+            "io", self._slots, limits={}, worker="w1", jobs=self.jobs, executor=self.executor,
+            lease=self.lease, drain=self.drain, clock=self._clock,
         )  # fmt: skip
 
     @property
@@ -127,9 +172,15 @@ class Bench:
         await self.project(raised)
         self.say(raised)
 
-    async def submit(self, kind: str = "echo") -> str:
-        """Submit a job of one of the test kinds; its run id."""
-        return (await self.jobs.create_job(new(kind, max_attempts=3))).run_id
+    async def submit(self, kind: str = "echo", **more: Any) -> str:
+        """Submit a job of one of the test kinds, which a call brings if the worker waits; its run
+        id."""
+        return (await self.jobs.create_job(new(kind, max_attempts=3, **more))).run_id
+
+    async def submit_some(self, count: int = 2, kind: str = "echo") -> list[str]:
+        """Submit several together, which the worker claims; their run ids."""
+        made = await self.jobs.create_jobs([new(kind, max_attempts=3) for _ in range(count)])
+        return [one.run_id for one in made if not isinstance(one, Exception)]
 
     async def started(self, *run_ids: str) -> None:
         """Wait until these jobs run."""
@@ -149,12 +200,20 @@ class Bench:
 
     async def held(self) -> int:
         """How many jobs are claimed, by Redis's account."""
-        groups = [await self.redis.xinfo_groups(q) for q in (_NORMAL, _RETURNED)]
+        queues = [q for q in (_NORMAL, _RETURNED) if await self.redis.exists(q)]
+        groups = [await self.redis.xinfo_groups(q) for q in queues]
         return sum(group["pending"] for found in groups for group in found)
 
-    async def nobody_listens(self) -> bool:
-        """Whether no blocking read is under way."""
-        return bool((await self.redis.info("clients"))["blocked_clients"] == 0)
+    async def waits(self) -> bool:
+        """Whether an offer of the worker stands."""
+        return bool(await self.redis.hexists(keys.offers("io"), "w1"))
+
+    async def resubscribed(self) -> None:
+        """Break the subscription, and wait until there is another one, and an offer after that."""
+        before = self.calls.since
+        await self.redis.client_kill_filter(_type="pubsub")
+        await wait_until(lambda: self.calls.since not in (None, before))
+        await wait_until(self.waits)
 
     async def turns(self) -> None:
         """Let everything that is ready to run do so, and Redis answer what it was asked."""
@@ -168,19 +227,27 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    redis: Redis, stores: LiveStores, *, soft_s: float = 60, hard_s: float = 60
+    redis: Redis,
+    stores: LiveStores,
+    *,
+    soft_s: float = 60,
+    hard_s: float = 60,
+    slots: int = SLOTS,
 ) -> AsyncIterator[Bench]:
     """A bench that has its lease and knows no flags yet; brought to rest in the end."""
     async with AsyncExitStack() as stack:
-        made = Bench(redis, soft_s, hard_s)
-        url = stores.addresses.redis_url
-        bell = Servers(url).blocking(keys.JOBS, block_s=BELL_WAIT_S)
-        await stack.enter_async_context(aclosing(bell))
-        consumer = made.consumer(bell)
+        made = Bench(redis, soft_s, hard_s, slots)
+        servers = await stack.enter_async_context(aclosing(Servers(stores.addresses.redis_url)))
+        calls = made.calls = Calls(servers.listening(keys.JOBS), SystemClock())
+        consumer = made.consumer()
         made.drain.follow()
-        tasks = [asyncio.create_task(w) for w in (made.lease.beat(), consumer.run())]
+        tasks = [
+            asyncio.create_task(work) for work in (calls.run(), made.lease.beat(), consumer.run())
+        ]
         stack.push_async_callback(cancelling.end, *tasks)
         stack.push_async_callback(_end, made)
+        await consumer.listen(calls)
+        calls.fresh_at = SystemClock().monotonic()  # a second before the first PING is answered
         await made.lease.held.wait()
         yield made
 

@@ -171,9 +171,6 @@ async def run(config: Config, listening: socket.socket, *, instance: str | None 
             *preflight.checks(config),
         ):
             life.supervise(name, work)
-        for station in stations:
-            for name, work in station.consumers(servers):
-                life.supervise(name, work)
         drain.follow()
 
         gc.freeze()  # what is there by now stays: the collector need not walk it for each few jobs

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
 
 from control import logs
 from control.backoff import Backoff
@@ -44,9 +45,14 @@ class Lease:
         self._now = asyncio.Event()
         self.held = asyncio.Event()
         """Set while this worker has a lease, and so may claim."""
+        self._on_loss: list[Callable[[], None]] = []
         self._steady_since: float | None = None
         self._beat_ms = 0
         self._log = logs.get(__name__)
+
+    def on_loss(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called when the lease is lost."""
+        self._on_loss.append(tell)
 
     async def beat(self) -> None:
         """Beat for ever."""
@@ -100,6 +106,8 @@ class Lease:
             for run_id in running:
                 self._executor.stop(run_id, LOST)
             self.held.clear()
+            for tell in self._on_loss:
+                tell()
             self._now.set()
             return
         if not self.held.is_set():

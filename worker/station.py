@@ -6,11 +6,10 @@ from typing import Any
 from control.clock import Clock
 from control.config import Config
 from control.job_keys import shard_of_kind
-from control.stores.servers import Servers
 from control.subscriber import Listener, Subscriber
 from worker.alarm import Alarm
 from worker.archivist import Archivist
-from worker.consumer import BELL_WAIT_S, Asked, Consumer
+from worker.consumer import Asked, Consumer
 from worker.drain import Drain
 from worker.executor import Executor
 from worker.jobs.archive import Archive
@@ -43,14 +42,7 @@ class Station:
     ) -> None:
         self._shard = shard
         self._of = f" {shard}" if len(jobs.shards) > 1 else ""
-        self._worker = worker
-        self._config = config
         self._jobs = jobs
-        self._kinds = kinds
-        self._executor = executor
-        self._drain = drain
-        self._asked = asked
-        self._clock = clock
         due, lost = Alarm(clock), Alarm(clock)
         self.lease = Lease(
             worker, lease_s=config.jobs.lease_s, jobs=jobs, executor=executor, clock=clock,
@@ -66,12 +58,23 @@ class Station:
         self._archivist = Archivist(
             worker, mine.ended, archive, days=config.archive.days, clock=clock
         )
+        slots = {"cpu": config.worker.cpu_slots, "io": config.worker.io_slots}
+        self._consumers = {
+            lane: Consumer(
+                lane, slots[lane], limits=kinds.limits(lane), worker=worker, jobs=jobs,
+                executor=executor, lease=self.lease, drain=drain, clock=clock, shard=shard,
+                asked=shared,
+            )
+            for lane, shared in asked.items()
+        }  # fmt: skip
 
     async def listen(self, subscriber: Subscriber, stop: Callable[[bytes], None]) -> None:
-        """Hear of jobs that are to be stopped, or became due."""
+        """Hear of jobs that are to be stopped, became due, or are brought."""
         channel = self._jobs.shards[self._shard].keys.cancel_channel
         await subscriber.add(channel, Listener(stop, self.lease.beat_now), wait_s=0)
         await self._scheduler.listen(subscriber)
+        for consumer in self._consumers.values():
+            await consumer.listen(subscriber)
 
     def work(self) -> Work:
         """What is to be supervised, by name."""
@@ -80,22 +83,9 @@ class Station:
             ("rescuer", self._rescuer.run()),
             ("periodic runs", self._periodic.run()),
             ("archivist", self._archivist.run()),
+            *((f"consumer of {lane}", each.run()) for lane, each in self._consumers.items()),
         ):
             yield name + self._of, work
-
-    def consumers(self, servers: Servers) -> Work:
-        """Who claims jobs, by name."""
-        section = self._config.worker
-        slots = {"cpu": section.cpu_slots, "io": section.io_slots}
-        for lane, asked in self._asked.items():
-            prefix = self._jobs.shards[self._shard].keys.prefix
-            consumer = Consumer(
-                lane, slots[lane], limits=self._kinds.limits(lane), worker=self._worker,
-                jobs=self._jobs, executor=self._executor, lease=self.lease, drain=self._drain,
-                bell=servers.blocking(prefix, block_s=BELL_WAIT_S), clock=self._clock,
-                shard=self._shard, asked=asked,
-            )  # fmt: skip
-            yield f"consumer of {lane}{self._of}", consumer.run()
 
     def heartbeat(self) -> tuple[str, Coroutine[Any, Any, None]]:
         """What keeps the lease, by name."""

@@ -48,10 +48,6 @@ class Servers:
         """A client for a subscription to what is published where ``key`` lies."""
         return self.client(key, retries=0)
 
-    def blocking(self, key: str, *, block_s: float) -> Redis:
-        """A client for one blocking read at a time: waits longer than the read, retries nothing."""
-        return self.client(key, timeout_s=block_s + 2, retries=0)
-
     def client(
         self, key: str, *, timeout_s: float | None = None, retries: int | None = None
     ) -> Redis:

@@ -20,7 +20,7 @@ def test_what_the_code_builds_is_listed() -> None:
     built = [keys.FLAGS, keys.DUE, keys.WORKERS, keys.KINDS, keys.index("k")]
     built += [keys.index("k", status) for status in keys.LISTED] + [keys.job("ID")]
     built += [keys.queue(lane, name) for lane in keys.LANES for name in keys.QUEUES]
-    built += [keys.bell(lane) for lane in keys.LANES]
+    built += [keys.offers(lane) for lane in keys.LANES] + [keys.HANDED]
     built += [keys.slots("k"), keys.held("k")]
     built += [keys.LEASES, keys.REPORTS, keys.BEGAN, keys.status("f"), keys.debounce("f")]
     built += [keys.echo("i"), keys.turn("s"), keys.seen("s"), keys.rate("s", "w")]

@@ -40,7 +40,7 @@ WARM = 0.05
 """The part of a drain that is not counted, while the worker has just begun."""
 
 # What clients send; whatever else Redis counts happens inside scripts.
-_SENT = ("evalsha", "eval", "blpop", "ping", "subscribe", "ssubscribe", "hgetall")
+_SENT = ("evalsha", "eval", "ping", "subscribe", "ssubscribe", "hgetall")
 Figures = dict[str, float]
 
 

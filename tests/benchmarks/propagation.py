@@ -215,7 +215,7 @@ def _shape(words: list[str]) -> str:
     verb = words[0].upper()
     if verb == "EVALSHA":
         return f"EVALSHA on {words[3]}"
-    return f"{verb} {words[1]}" if verb in ("GET", "HGET", "PUBLISH", "BLPOP") else verb
+    return f"{verb} {words[1]}" if verb in ("GET", "HGET", "PUBLISH") else verb
 
 
 async def flag_scans(database_url: str) -> int:

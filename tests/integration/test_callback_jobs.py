@@ -119,6 +119,6 @@ async def test_the_callback_is_made_under_maintenance_and_waits(
 
 
 def test_what_is_told_is_all_that_a_record_needs() -> None:
-    text = files("worker.jobs").joinpath("lua", "records.lua").read_text()
+    text = files("worker.jobs").joinpath("lua", "ending.lua").read_text()
     [told] = re.findall(r"local TOLD = \{(.*?)\}", text, re.DOTALL)
     assert set(re.findall(r"'(\w+)'", told)) == set(stored.FIELDS)

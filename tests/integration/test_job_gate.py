@@ -112,13 +112,10 @@ async def test_claims_whose_answers_were_lost_are_given_back_under_maintenance(
     held = [claim.run_id for claim in await jobs.claim("w1", "io", 4)]
     await jobs.claim("w1", "io", 20)  # imagine that this answer never came
     await raise_bridge(redis)
-    found = await jobs.claim("w1", "io", 0, known=held)
-    assert len(found) == 20
-    given = [(claim.run_id, claim.token, None) for claim in found]
-    assert all(await jobs.requeue(given, drained=True))
+    assert await jobs.withdraw("w1", "io", held) == 20
     records = [await jobs.get_job(run_id) for run_id in run_ids - set(held)]
     assert [(r.status, r.attempt) for r in records if r] == [(JobState.QUEUED, 0)] * 26
-    assert await jobs.claim("w1", "io", 0, known=held) == []
+    assert await jobs.withdraw("w1", "io", held) == 0
 
 
 PROJECT = """

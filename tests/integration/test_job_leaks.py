@@ -15,7 +15,7 @@ from worker.jobs.manager import JobStateManager, Progress
 
 JOBS = 10_000
 AT_ONCE = 500
-LASTING = {keys.FLAGS, keys.KINDS, *(keys.bell(lane) for lane in keys.LANES)} | {
+LASTING = {keys.FLAGS, keys.KINDS} | {
     keys.queue(lane, name) for lane in keys.LANES for name in keys.QUEUES
 }
 LIMITS = {"a": 100}

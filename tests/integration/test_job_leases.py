@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from control import keys
-from tests.job_steps import LEASE_S, claim_one, ended, lose, new, rescue
+from tests.job_steps import LEASE_S, claim_one, ended, listening, lose, new, rescue
 from worker.jobs.errors import WorkerLost
 from worker.jobs.job import JobState
 from worker.jobs.manager import JobStateManager, Progress
@@ -53,22 +53,25 @@ async def test_what_is_handed_back_takes_along_what_ended_after_it(
 async def test_a_heartbeat_rings_again_for_what_waits_and_for_nothing_else(
     jobs: JobStateManager, redis: Redis
 ) -> None:
-    async def rung() -> list[str]:
-        await jobs.heartbeat("w1", [], join=True)
-        return [lane for lane in keys.LANES if await redis.lpop(keys.bell(lane))]
+    async with listening(redis) as waiting, listening(redis, lane="cpu") as elsewhere:
 
-    assert await rung() == []
-    await jobs.create_job(new())
-    assert await redis.lpop(keys.bell("io")), "and whoever took it is gone"
-    assert await rung() == ["io"]
-    claim = await claim_one(jobs, "w1")
-    await redis.delete(*map(keys.bell, keys.LANES))
-    assert await rung() == [], "it runs"
-    assert await jobs.finish(ended(claim))
-    assert await rung() == []
-    await redis.delete(keys.queue("io", "normal"))
-    await redis.set(keys.queue("io", "normal"), "no stream")
-    assert await rung() == [], "a spoilt queue costs no lease"
+        async def rung() -> list[bytes]:
+            await waiting.offer(7)
+            await elsewhere.offer(8, "cpu")
+            await jobs.heartbeat("w1", [], join=True)
+            return await waiting.heard() + await elsewhere.heard()
+
+        assert await rung() == []
+        await redis.delete(keys.offers("io"))
+        await jobs.create_job(new())
+        assert await rung() == [b"7\n"], "whoever heard of it first is gone"
+        claim = await claim_one(jobs, "w1")
+        assert await rung() == [], "it runs"
+        assert await jobs.finish(ended(claim))
+        assert await rung() == []
+        await redis.delete(keys.queue("io", "normal"))
+        await redis.set(keys.queue("io", "normal"), "no stream")
+        assert await rung() == [], "a spoilt queue costs no lease"
 
 
 async def test_the_jobs_of_a_lost_worker_run_again(jobs: JobStateManager, redis: Redis) -> None:

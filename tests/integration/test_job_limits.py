@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from control import keys
-from tests.job_steps import LEASE_S, ended, lose, new, rescue
+from tests.job_steps import LEASE_S, ended, listening, lose, new, rescue
 from worker.jobs.errors import JobFinished
 from worker.jobs.job import Claim, JobError, JobState
 from worker.jobs.manager import JobStateManager
@@ -48,14 +48,15 @@ async def test_no_more_run_than_may_and_others_pass_them(jobs: JobStateManager) 
 async def test_the_end_of_a_run_rings_for_the_next(jobs: JobStateManager, redis: Redis) -> None:
     few = await submit(jobs, 4)
     one, two = await claim(jobs)
-    await redis.delete(keys.bell("io"))
-    assert await jobs.finish(ended(one))
-    assert await redis.llen(keys.bell("io")) == 1
-    [three] = await claim(jobs, worker="w2")
-    assert three.run_id in few[2:]
-    await redis.delete(keys.bell("io"))
-    assert await jobs.requeue([(two.run_id, two.token, None)], drained=True) == [True]
-    assert await redis.llen(keys.bell("io")) == 1
+    async with listening(redis) as waiting:
+        await waiting.offer(1)
+        assert await jobs.finish(ended(one))
+        assert await waiting.heard() == [b"1\n"]
+        [three] = await claim(jobs, worker="w2")
+        assert three.run_id in few[2:]
+        await waiting.offer(2)
+        assert await jobs.requeue([(two.run_id, two.token, None)], drained=True) == [True]
+        assert await waiting.heard() == [b"2\n"]
     [again] = await claim(jobs, worker="w3")
     assert again.run_id == two.run_id
 
@@ -121,7 +122,10 @@ async def test_exact_whatever_happens(jobs: JobStateManager, redis: Redis) -> No
             case "lost answer":
                 await claim(jobs, draw.randint(1, 4), worker)
                 known = [each.run_id for each in claims]
-                claims += await jobs.claim(worker, "io", 0, limits=FEW, known=known)
+                if draw.random() < 0.5:
+                    await jobs.withdraw(worker, "io", known)
+                else:
+                    claims += await jobs.claim(worker, "io", 1, limits=FEW, known=known)
             case "finish" if claims:
                 assert await jobs.finish(ended(claims.pop()))
             case "retry" if claims:

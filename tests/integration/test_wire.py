@@ -14,7 +14,7 @@ from tests.conftest import LiveStores
 async def test_what_still_waits_for_a_connection_is_dropped_too(
     stores: LiveStores, redis: Redis
 ) -> None:
-    """Else a worker that is paused at that moment would listen for a bell that is for others."""
+    """Else a wire whose keys have just moved would go on where they were."""
     async with contextlib.aclosing(Redis.from_url(stores.addresses.redis_url)) as client:
         wire = Wire(client)
         asked = asyncio.create_task(wire("BLPOP", "nothing", 60, again=False))

@@ -9,10 +9,12 @@ from redis.asyncio import Redis
 from control import keys
 from control.flags.document import MAINTENANCE
 from tests.conftest import LiveStores
+from tests.job_steps import ring
 from tests.stack import wait_until
 from tests.worker_bench import SLOTS, Bench, bench
-from worker.consumer import BELL_WAIT_S
+from worker.consumer import CALL_GOOD_S, CALL_WAIT_S
 from worker.drain import Phase
+from worker.jobs import stored
 from worker.jobs.job import JobState, Outcome
 
 
@@ -25,9 +27,9 @@ async def idle(redis: Redis, stores: LiveStores) -> AsyncIterator[Bench]:
 
 @pytest.fixture
 async def working(idle: Bench) -> Bench:
-    """One that works, and has all its slots."""
+    """One that works, and has all its slots; it waits for jobs."""
     idle.say(False)
-    await wait_until(lambda: idle.jobs.asked)
+    await wait_until(idle.waits)
     return idle
 
 
@@ -53,21 +55,20 @@ async def test_it_stays_paused_where_maintenance_is_on_from_the_start(idle: Benc
 async def test_the_event_alone_stops_claiming_in_its_own_turn(working: Bench) -> None:
     working.say(True)  # Redis is still open, so only the worker's own word holds
     assert not working.drain.admits
-    asked = len(working.jobs.asked)
-    await wait_until(working.nobody_listens, BELL_WAIT_S / 2)
-    run_id = await working.submit()
     await working.phase(Phase.PAUSED)
+    assert not await working.waits(), "it would be called all the same"
+    asked = len(working.jobs.asked)
+    run_id = await working.submit()
     await working.turns()
-    assert len(working.jobs.asked) == asked
-    assert await working.redis.llen(keys.bell("io")) == 1, "it heard the bell"
-    async with asyncio.timeout(BELL_WAIT_S / 2):
+    assert (working.jobs.asked[asked:], working.calls.came) == ([], [])
+    async with asyncio.timeout(CALL_WAIT_S / 2):
         working.say(False)
         await working.status(run_id, JobState.COMPLETED)
 
 
 async def test_what_arrives_after_the_event_goes_back_uncharged(working: Bench) -> None:
     working.jobs.passing.clear()
-    run_id = await working.submit()
+    run_id, _ = await working.submit_some()
     await working.jobs.answered.wait()
     await working.move(True)
     await working.turns()
@@ -86,7 +87,7 @@ async def test_a_lost_answer_s_jobs_are_given_back_under_the_raised_bridge(
 ) -> None:
     working.jobs.passing.clear()
     working.jobs.lose_next = True
-    run_ids = [await working.submit() for _ in range(3)]
+    run_ids = await working.submit_some(3)
     await working.jobs.answered.wait()
     await working.move(True)
     working.jobs.passing.set()
@@ -177,15 +178,16 @@ async def test_flapping_runs_every_job_once(working: Bench) -> None:
 async def test_where_redis_is_ahead_it_tries_again_shortly(working: Bench, gate: str) -> None:
     run_id = await working.submit("wait")
     await working.started(run_id)
+    await wait_until(working.waits)
     if gate == "closed":
         await working.project(True)
     else:
         await working.redis.hdel(keys.FLAGS, MAINTENANCE)
     asked = len(working.jobs.asked)
-    await working.redis.rpush(keys.bell("io"), "1")
+    await ring(working.redis, "w1")
     await wait_until(lambda: len(working.jobs.asked) > asked + 1)
     assert working.drain.phase is Phase.RUNNING
-    async with asyncio.timeout(BELL_WAIT_S / 2):
+    async with asyncio.timeout(CALL_WAIT_S / 2):
         await working.project(False)
         await working.status(await working.submit(), JobState.COMPLETED)
 
@@ -203,7 +205,7 @@ async def test_it_claims_nothing_on_stale_knowledge(redis: Redis, stores: LiveSt
 
 async def test_an_answer_that_comes_after_a_standstill_goes_back(working: Bench) -> None:
     working.jobs.passing.clear()
-    run_id = await working.submit()
+    run_id, _ = await working.submit_some()
     await working.jobs.answered.wait()
     working.flags_clock.ahead_s = 7200
     working.jobs.passing.set()
@@ -211,6 +213,127 @@ async def test_an_answer_that_comes_after_a_standstill_goes_back(working: Bench)
     assert (await working.jobs.record(run_id)).attempt == 0
     working.flags_clock.ahead_s = 0
     await working.status(run_id, JobState.COMPLETED)
+
+
+async def test_a_call_brings_a_job_and_redis_is_told_that_it_came(working: Bench) -> None:
+    run_id = await working.submit("wait")
+    await working.started(run_id)
+    await wait_until(working.waits)
+    assert len(working.calls.came) == 1
+    assert not await working.redis.exists(keys.HANDED)
+    assert await working.held() == 1
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_call_that_the_event_overtakes_goes_back_uncharged(
+    working: Bench, lost: bool
+) -> None:
+    working.calls.holding = True
+    run_id = await working.submit()
+    await wait_until(lambda: working.calls.came)
+    assert (await working.jobs.record(run_id)).status is JobState.RUNNING
+    working.jobs.passing.clear()
+    await working.move(True)
+    await working.jobs.withdrawing.wait()
+    await working.turns()
+    assert not working.drain.quiesced, "the job is this worker's by Redis's account"
+    working.jobs.passing.set()
+    if lost:
+        working.calls.lose()
+    else:
+        working.calls.release()
+    await working.phase(Phase.PAUSED)
+    record = await working.jobs.record(run_id)
+    assert (record.status, record.attempt) == (JobState.QUEUED, 0)
+    assert working.executor.running == {}
+    await working.move(False)
+    await working.status(run_id, JobState.COMPLETED)
+
+
+async def test_a_call_that_comes_after_the_next_claim_is_not_heard(working: Bench) -> None:
+    working.calls.holding = True
+    run_id = await working.submit("wait")
+    await wait_until(lambda: working.calls.came)
+    await working.resubscribed()
+    await working.started(run_id)
+    token = working.executor.running[run_id].claim.token
+    working.calls.release()
+    assert working.executor.running[run_id].claim.token == token
+    await wait_until(working.waits)
+    assert await working.held() == 1
+
+
+async def test_a_call_that_was_lost_with_the_subscription_is_made_good(working: Bench) -> None:
+    working.calls.holding = True
+    run_id = await working.submit()
+    await wait_until(lambda: working.calls.came)
+    working.calls.lose()
+    await working.resubscribed()
+    async with asyncio.timeout(CALL_WAIT_S / 2):
+        await working.status(run_id, JobState.COMPLETED)
+    assert (await working.jobs.record(run_id)).attempt == 1
+
+
+async def test_a_call_that_is_read_after_a_standstill_starts_nothing(working: Bench) -> None:
+    working.flags_clock.ahead_s = 7200
+    run_id = await working.submit()
+    await wait_until(lambda: working.calls.came)
+    assert working.executor.running == {}
+    working.flags_clock.ahead_s = 0
+    await working.status(run_id, JobState.COMPLETED)
+    assert (await working.jobs.record(run_id)).attempt == 1
+
+
+async def test_a_call_that_may_be_old_starts_nothing(working: Bench) -> None:
+    working.calls.holding = True
+    run_id = await working.submit("wait")
+    await wait_until(lambda: working.calls.came)
+    _, brought = stored.call(working.calls.came[0])
+    assert brought is not None
+    assert working.calls.fresh_at is not None
+    working.calls.fresh_at -= CALL_GOOD_S
+    working.calls.release()
+    assert working.executor.running == {}
+    await working.started(run_id)
+    assert working.executor.running[run_id].claim.token > brought.token
+
+
+async def test_a_call_that_cannot_be_read_is_claimed(working: Bench) -> None:
+    run_ids = [
+        await working.submit(payload=b'"' + b"x" * size + b'"') for size in (10, 100_000, 10)
+    ]
+    for run_id in run_ids:
+        await working.status(run_id, JobState.COMPLETED)
+        assert (await working.jobs.record(run_id)).attempt == 1
+
+
+async def test_with_a_single_slot_redis_is_told_that_a_job_came(
+    redis: Redis, stores: LiveStores
+) -> None:
+    async with bench(redis, stores, slots=1) as made:
+        made.say(False)
+        await wait_until(made.waits)
+        first = await made.submit("wait")
+        await made.started(first)
+
+        async def told() -> bool:
+            return not await made.redis.exists(keys.HANDED)
+
+        await wait_until(told, CALL_WAIT_S / 4)  # the next heartbeat would tell it too
+        second = await made.submit()
+        assert (await made.jobs.record(second)).status is JobState.QUEUED
+        await made.jobs.cancel_job(first)
+        made.executor.stop(first, "cancelled")
+        await made.status(second, JobState.COMPLETED)
+
+
+async def test_without_its_lease_it_is_called_again_once_it_has_another(working: Bench) -> None:
+    """As after FLUSHALL: no lease, no offer, no flags."""
+    await working.redis.flushall()
+    await working.project(False)
+    await working.lease.beat_now()
+    await wait_until(working.waits, CALL_WAIT_S / 2)
+    await working.status(await working.submit(), JobState.COMPLETED)
 
 
 async def test_other_changes_of_flags_do_nothing(working: Bench) -> None:

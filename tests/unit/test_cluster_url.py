@@ -38,7 +38,7 @@ def test_addresses_that_are_refused(url: str, why: str) -> None:
 
 def test_what_a_script_touches_lies_in_one_slot() -> None:
     for each in shards(3):
-        assert slot_of(each.prefix) == slot_of(each.flags) == slot_of(each.bell("io"))
+        assert slot_of(each.prefix) == slot_of(each.flags) == slot_of(each.offers("io"))
     assert slot_of(keys.CONTROL) == slot_of(keys.LEASES) == slot_of(keys.HOME_FLAGS)
     for flag in ("app_maintenance", "spare"):
         assert slot_of(keys.status(flag)) == slot_of(keys.status_copy(flag))

@@ -1,13 +1,18 @@
 """A job: what is asked for (:class:`NewJob`), what is known of it (:class:`JobRecord`), and what
 a worker holds while it runs one (:class:`Claim`) and says at its end (:class:`Outcome`)."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from control import keys
+
+UNLIMITED: Mapping[str, int] = MappingProxyType({})
+"""No kind is limited."""
 
 
 class JobState(StrEnum):
@@ -111,6 +116,27 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     spec: Spec
     payload: bytes
     checkpoint: bytes | None = None
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a worker asks for in one lane of one shard: jobs now, and to be called when one comes.
+
+    ``limits`` and ``known`` are those of :meth:`worker.jobs.manager.JobStateManager.claim`. An
+    offer has the number ``offer`` (0: none is made) and is good for one call on the worker's
+    :meth:`~control.job_keys.JobKeys.call_channel`, which may bring a job that is claimed already
+    where ``direct``. Tell soon that it ``came``, with the next claim, or others take it. A call may
+    be lost, or cross with the next claim. So ask with ``known`` while an offer stands: that
+    withdraws it, what it brought is among the claims, and a call under its number counts no more.
+    """
+
+    worker: str
+    lane: str
+    count: int
+    limits: Mapping[str, int] = UNLIMITED
+    known: Iterable[str] | None = None
+    offer: int = 0
+    direct: bool = False
+    came: Claim | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):

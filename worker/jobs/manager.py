@@ -6,11 +6,9 @@ one is refused. Methods raise :class:`control.errors.StoreUnavailable` where Red
 """
 
 import asyncio
-import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -32,7 +30,9 @@ from worker.jobs.errors import (
     WorkerLost,
 )
 from worker.jobs.job import (
+    UNLIMITED,
     Accepted,
+    Ask,
     Beat,
     Claim,
     JobError,
@@ -51,8 +51,6 @@ from worker.jobs.shard import Shard
 from worker.jobs.timetable import Periodic
 
 _LOST = JobError("WorkerLost", "every worker that ran this job was lost, up to its last attempt")
-_CORRUPT = JobError("CorruptJob", "its record or its payload in Redis cannot be read")
-_UNLIMITED: Mapping[str, int] = MappingProxyType({})
 _encode = msgspec.json.Encoder().encode
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -274,38 +272,33 @@ class JobStateManager:
         lane: str,
         count: int,
         *,
-        limits: Mapping[str, int] = _UNLIMITED,
+        limits: Mapping[str, int] = UNLIMITED,
         known: Iterable[str] | None = None,
         shard: int = 0,
     ) -> list[Claim]:
         """Up to ``count`` jobs of ``lane`` in a shard, now this worker's.
 
         ``limits`` are how many jobs of a kind may run at once in the whole fleet; what is above
-        waits, without holding up other kinds, and the end of a run rings the bell for it.
+        waits, without holding up other kinds, and the end of a run rings for it.
         After a claim whose answer was lost, ``known`` (the run ids that did reach the worker)
-        brings the others; those alone, and whatever the flags are, where ``count`` is 0. Raises
-        :class:`BridgeUp`, :class:`ControlStateStale`, and :class:`WorkerLost` without a live lease.
+        brings the others. Raises :class:`BridgeUp`, :class:`ControlStateStale`, and
+        :class:`WorkerLost` without a live lease.
         """
-        resync = [] if known is None else list(known)
-        limited = _encode(dict(limits))
-        answer = await self.shards[shard].run(
-            "claim", [worker, lane, count, limited, int(known is not None), *resync], again=False
-        )
-        if answer == b"lost":
-            raise WorkerLost(f"worker {worker} has no lease")
-        claims = []
-        for row in passed(answer):
-            try:
-                claims.append(await stored.claim(row))
-            except (msgspec.DecodeError, zlib.error, TypeError):
-                # Bytes that somebody else wrote, or lost: this job cannot run, the others can.
-                self._log.error("job is corrupt", run_id=row[0].decode())
-                await self.finish(
-                    Outcome(
-                        run_id=row[0].decode(), token=row[1], status=JobState.FAILED, error=_CORRUPT
-                    )
-                )
+        ask = Ask(worker=worker, lane=lane, count=count, limits=limits, known=known)
+        claims, _ = await self.claim_or_wait(ask, shard=shard)
         return claims
+
+    async def claim_or_wait(self, ask: Ask, *, shard: int = 0) -> tuple[list[Claim], bool]:
+        """:meth:`claim`, and where fewer wait, offer to take one that comes, in the same step; and
+        whether that offer stands."""
+        return await self.shards[shard].claim(ask)
+
+    async def withdraw(
+        self, worker: str, lane: str, known: Iterable[str], *, shard: int = 0
+    ) -> int:
+        """Withdraw a worker's offer, and give back, uncharged, the jobs of ``lane`` that are its
+        and not among ``known``: those that never reached it; how many."""
+        return await self.shards[shard].withdraw(worker, lane, known)
 
     async def heartbeat(
         self, worker: str, running: Iterable[str], *, join: bool = False, shard: int = 0

@@ -19,13 +19,20 @@ LARGE = 256 << 10
 """Arguments larger than this go over a connection of their own, so that nothing small waits behind
 them."""
 
-_SHARED = "records"
-"""The file that every script begins with."""
+_ENDING = ("cancel", "finish", "requeue", "rescue", "withdraw")
+_PARTS: Mapping[str, Sequence[str] | None] = {
+    "records": None,
+    "making": (*_ENDING, "fire"),
+    "ending": _ENDING,
+    "claiming": ("accept", "claim", "withdraw"),
+}
+"""The files with which scripts begin, in order: which do, ``None`` for all. What a script does not
+need would cost it time all the same."""
 
 # Even when Redis is full leases must be kept alive, and what it holds must get done: that frees it.
 _ALLOWED_WHEN_FULL = (
     "archived", "cancel", "claim", "ended", "finish", "forget", "heartbeat", "leave", "promote",
-    "requeue", "rescue", "trim", "waiting",
+    "requeue", "rescue", "trim", "waiting", "withdraw",
 )  # fmt: skip
 
 
@@ -76,13 +83,14 @@ def passed(answer: Any) -> list[Any]:
 
 def names() -> list[str]:
     """Every script."""
-    return [name for name in _files() if name != _SHARED]
+    return [name for name in _files() if name not in _PARTS]
 
 
 def text_of(name: str) -> str:
-    """The whole of one script. Made when it is asked for: what all share is half of each."""
+    """The whole of one script. Made when it is asked for: what they share is half of each."""
     flags = " flags=allow-oom" if name in _ALLOWED_WHEN_FULL else ""
-    return f"#!lua{flags}\n{_files()[_SHARED]}\n{_files()[name]}"
+    parts = [part for part, who in _PARTS.items() if who is None or name in who]
+    return "\n".join((f"#!lua{flags}", *(_files()[each] for each in (*parts, name))))
 
 
 @functools.cache

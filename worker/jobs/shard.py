@@ -3,7 +3,8 @@
 Mostly it is all of the jobs. See :mod:`control.job_keys` for which job belongs where.
 """
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from redis.asyncio import Redis
@@ -14,11 +15,22 @@ from control.stores.line import Argument
 from control.stores.wire import ReplicatedWire, Wire
 from worker.jobs import stored
 from worker.jobs.ended import EndedJobs
-from worker.jobs.job import Accepted, NewJob, Outcome, Progress
-from worker.jobs.scripts import LARGE, Scripts
+from worker.jobs.errors import WorkerLost
+from worker.jobs.job import (
+    Accepted,
+    Ask,
+    Claim,
+    JobError,
+    JobState,
+    NewJob,
+    Outcome,
+    Progress,
+)
+from worker.jobs.scripts import LARGE, Scripts, passed
 from worker.jobs.submissions import Submissions
 from worker.jobs.timetable import Timetable
 
+_CORRUPT = JobError("CorruptJob", "its record or its payload in Redis cannot be read")
 _encode = msgspec.json.Encoder().encode
 _HELD, _SPOILT = 1, -1
 """What finish and requeue answer for a run; 0 for one that belongs to somebody else by now."""
@@ -58,6 +70,38 @@ class Shard:
     ) -> list[Accepted | Exception]:
         """See :meth:`worker.jobs.manager.JobStateManager.create_jobs`."""
         return await self.submissions.many(many, within_s)
+
+    async def claim(self, ask: Ask) -> tuple[list[Claim], bool]:
+        """See :meth:`worker.jobs.manager.JobStateManager.claim_or_wait`."""
+        came = _handed(ask.came) if ask.came else ""
+        arguments: list[Argument] = [
+            ask.worker, ask.lane, ask.count, _encode(dict(ask.limits)), ask.offer, int(ask.direct),
+            came, int(ask.known is not None), *(ask.known or ()),
+        ]  # fmt: skip
+        answer = await self.run("claim", arguments, again=False)
+        if answer == b"lost":
+            raise WorkerLost(f"worker {ask.worker} has no lease")
+        stands, rows = passed(answer)
+        claims = []
+        for row in rows:
+            try:
+                claims.append(await stored.claim(row))
+            except (msgspec.DecodeError, zlib.error, TypeError):
+                # Bytes that somebody else wrote, or lost: this job cannot run, the others can.
+                run_id, token = row[0].decode(), row[1]
+                self._log.error("job is corrupt", run_id=run_id)
+                end = Outcome(run_id=run_id, token=token, status=JobState.FAILED, error=_CORRUPT)
+                await self.finish([end])
+        return claims, bool(stands)
+
+    async def withdraw(self, worker: str, lane: str, known: Iterable[str]) -> int:
+        """See :meth:`worker.jobs.manager.JobStateManager.withdraw`."""
+        count: int = await self.run("withdraw", [self._ttl_ms, worker, lane, *known])
+        return count
+
+    async def say_came(self, claim: Claim) -> None:
+        """Tell that a job that a call brought did come, where no claim would tell it soon."""
+        await self.wire("ZREM", self.keys.handed, _handed(claim))
 
     async def finish(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """See :meth:`worker.jobs.manager.JobStateManager.finish`; of many."""
@@ -99,3 +143,7 @@ class Shard:
             size += len(checkpoint or b"")
         answers = await self.run("requeue", arguments, large=size > LARGE)
         return [answer == _HELD for answer in answers]
+
+
+def _handed(claim: Claim) -> str:
+    return f"{claim.run_id} {claim.token}"

@@ -88,6 +88,24 @@ async def claim(row: Sequence[Any]) -> Claim:
     )  # fmt: skip
 
 
+def call(message: bytes) -> tuple[int, Claim | None]:
+    """What a worker is called with (see offers in ``records.lua``): the number of its offer, and
+    the job if one was claimed for it. Raises :class:`ValueError` where that cannot be read at once.
+    """
+    number, _, job = message.partition(b"\n")
+    if not job:
+        return int(number), None
+    run_id, token, attempt, spec_size, payload_size, rest = job.split(b"\n", 5)
+    ends = int(spec_size), int(spec_size) + int(payload_size)
+    payload = plain(rest[ends[0] : ends[1]])
+    if payload is None:
+        raise ValueError("it is packed")
+    return int(number), Claim(
+        run_id=run_id.decode(), token=int(token), attempt=int(attempt), spec=_spec(rest[: ends[0]]),
+        payload=payload, checkpoint=rest[ends[1] :] or None,
+    )  # fmt: skip
+
+
 async def pack(text: bytes) -> bytes:
     """Large texts are kept compressed: models shrink to a tenth, in memory and in the log file."""
     if len(text) < _COMPRESS_FROM:

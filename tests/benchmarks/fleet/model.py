@@ -145,15 +145,13 @@ def service() -> tuple[Habit, ...]:
 def worker(config: Config) -> tuple[Habit, ...]:
     """What a worker does besides, while there are no jobs."""
     lanes = sum(bool(slots) for slots in (config.worker.cpu_slots, config.worker.io_slots))
-    bells = lanes / consumer.BELL_WAIT_S
+    offers = lanes / consumer.CALL_WAIT_S
     archive_s = archivist.IDLE_S * 0.75
     return (
         _script("renews the lease of its jobs", leases.BEATS_PER_LEASE / config.jobs.lease_s, 21,
                 [keys.JOBS], [_ID, 15_000, ""], answered=_len_of((b"", b"1" * 13, (), 1 << 40))),
-        Habit("waits for the bell", "blpop", bells, sent=_packed("BLPOP", keys.bell("io"), 10),
-              answered=_len_of(None)),
-        _script("asks for jobs", bells, 7, [keys.JOBS], [_ID, "io", 50, "{}", 0],
-                answered=_len_of(())),
+        _script("offers again to take jobs", offers, 14, [keys.JOBS],
+                [_ID, "io", 50, "{}", 1000, 1, "", 1], answered=_len_of((1, ()))),
         _script("looks for jobs to archive", 1 / archive_s, 4, [keys.JOBS], [_ID, 15_000, 200],
                 answered=_len_of(())),
         _script("takes expired jobs out of the listings", 1 / (trimmer.EVERY_S * 0.75), 3,
@@ -220,18 +218,17 @@ def connections(size: Size, config: Config | None = None, *, busy: bool = False)
     """What stays open.
 
     Redis: the subscription, the connection that the control plane shares, the health check's; a
-    service's check of the workers; a worker's job engine and a bell for each lane. PostgreSQL: the
-    health check's, the candidate's for keeping the status page, one of the pool that reads what the
-    page tells; the pool fills when it is used (``busy``) and closes what was idle for five minutes.
-    The beacon has one more of both.
+    service's check of the workers; a worker's job engine. PostgreSQL: the health check's, the
+    candidate's for keeping the status page, one of the pool that reads what the page tells; the
+    pool fills when it is used (``busy``) and closes what was idle for five minutes. The beacon has
+    one more of both.
     """
     config = config or Config()
-    lanes = sum(bool(slots) for slots in (config.worker.cpu_slots, config.worker.io_slots))
     real = size.services + size.workers
     pool = config.postgres.pool_size if busy else 1
     used = 1 if busy else 0  # a service's job engine connects when it is first used
     return Connections(
-        redis=size.services * (4 + used) + size.workers * (4 + lanes) + size.light * 4 + 1,
+        redis=size.services * (4 + used) + size.workers * 4 + size.light * 4 + 1,
         postgres=real * (2 + pool) + 1,
         graph=real * (2 if busy else 1),
     )

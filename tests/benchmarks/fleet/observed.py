@@ -14,7 +14,7 @@ from control.flags import projection
 from tests.benchmarks.fleet.model import Load
 from worker.jobs.scripts import names, text_of
 
-SENT = ("evalsha", "eval", "ping", "publish", "blpop", "subscribe")
+SENT = ("evalsha", "eval", "ping", "publish", "subscribe")
 """What clients send; all else runs inside scripts. A script that publishes counts as sent: rare."""
 
 

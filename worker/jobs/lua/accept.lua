@@ -49,7 +49,7 @@ local function accept(at)
   end
   local key = job_key(run_id)
   local waits = run_at ~= '' and tonumber(run_at) > now
-  local before = redis.call('HGET', key, 'submitted_at')
+  local before = redis.call('HMGET', key, 'submitted_at')[1]
   if before then return write_again(run_id, before) end
   local more = {}
   if unique ~= '' then
@@ -86,5 +86,31 @@ for kind, members in pairs(listed) do
   redis.call('ZADD', prefix .. 'index:' .. kind, unpack(members))
   redis.call('SADD', prefix .. 'kinds', kind)
 end
-for lane in pairs(woken) do ring(lane) end
+
+-- A single job, mostly a small one, is claimed here and now for a worker that waits, and goes to it
+-- with the call: it starts a round trip earlier. The one whose turn it is may be another one.
+local function hand_over(lane)
+  local worker, number, direct, limits = taken_offer(lane)
+  if not worker then return end
+  local channel = call_channel(lane, worker)
+  if redis.call('PUBSUB', 'NUMSUB', channel)[2] == 0 then return ring(lane) end
+  local job, more = {}, true
+  if direct == '1' then
+    -- What is wrong with the queues is for workers to find, and no reason to refuse a job.
+    local good, claims, rest = pcall(claim, worker, lane, 1, limits)
+    if good then job, more = claims[1] or job, rest end
+  end
+  local run_id, token, attempt, spec, payload, checkpoint = unpack(job)
+  local message = number .. '\n'
+  if run_id then
+    redis.call('ZADD', handed, NOW, run_id .. ' ' .. text(token))
+    spec, payload = spec or '', payload or ''
+    message = message .. table.concat({ run_id, text(token), text(attempt), #spec, #payload }, '\n')
+      .. '\n' .. spec .. payload .. (checkpoint or '')
+  end
+  redis.call('PUBLISH', channel, message)
+  if run_id ~= ARGV[2] and more then ring(lane) end
+end
+local wake = #ARGV == 1 + FIELDS and hand_over or ring
+for lane in pairs(woken) do wake(lane) end
 return answers

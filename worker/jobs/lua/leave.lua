@@ -1,4 +1,4 @@
--- A worker says good-bye: its lease ends now, its consumers go, and somebody else hears the bell.
+-- A worker says good-bye: its lease ends now, its consumers go, and somebody else is called.
 --
 -- ARGV: worker
 -- Returns how many of its jobs it left behind; those the others rescue at once.
@@ -6,6 +6,7 @@
 local worker = ARGV[1]
 local left = 0
 for _, lane in ipairs(LANES) do
+  withdraw(lane, worker)
   for _, name in ipairs(QUEUES) do
     local stream = queue_key(lane .. ':' .. name)
     local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', 1, worker)

@@ -1,4 +1,5 @@
--- What every script of the job engine shares. Put in front of each of them.
+-- What every script of the job engine shares. Put in front of each of them; some need more of what
+-- lies beside this: making.lua, ending.lua or claiming.lua.
 --
 -- KEYS[1] is the prefix of all keys, `drawbridge:{jobs}:` or that of a shard,
 -- `drawbridge:{jobs:1}:`; its hash tag routes the script.
@@ -34,21 +35,25 @@ local function queue_key(queue) return prefix .. 'queue:' .. queue end
 
 -- Other writers leave "False", "off" or "true" in the flags; such words mean what they say.
 -- control.flags.document.redis_value_to_bool reads the same way.
-local MEANS = {
-  ['1'] = true, ['true'] = true, ['on'] = true, ['yes'] = true, t = true, y = true,
-  ['0'] = false, ['false'] = false, off = false, no = false, f = false, n = false,
-  [''] = false, none = false, null = false,
-}
+local function meant(told)
+  local word = string.match(told, '^%s*(.-)%s*$')
+  local means = {
+    ['1'] = true, ['true'] = true, ['on'] = true, ['yes'] = true, t = true, y = true,
+    ['0'] = false, ['false'] = false, off = false, no = false, f = false, n = false,
+    [''] = false, none = false, null = false,
+  }
+  return means[string.lower(string.match(word, '^["\']*(.-)["\']*$'))]
+end
 
 -- The gate: the projected flag decides inside the script, so nothing slips between check and act.
 -- nil while work may pass, 'closed' while the bridge is up in whichever mode, 'unknown' where Redis
 -- does not tell (emptied, not projected yet, or spoilt): who does not know lets nothing pass.
 local function bridge_is_up()
-  local told = redis.pcall('HGET', prefix .. 'flags', 'app_maintenance')
-  if type(told) ~= 'string' then return 'unknown' end
-  local word = string.match(told, '^%s*(.-)%s*$')
-  local up = MEANS[string.lower(string.match(word, '^["\']*(.-)["\']*$'))]
-  if up == nil then return 'unknown' end
+  local flags = redis.pcall('HMGET', prefix .. 'flags', 'app_maintenance')
+  local told = flags[1]
+  if told == '0' then return nil end -- as the control plane writes it
+  local up = told and meant(told)
+  if not told or up == nil then return 'unknown' end
   return up and 'closed' or nil
 end
 
@@ -99,14 +104,42 @@ local function list(run_id, status, enter)
   if enter then redis.call('ZADD', index, 0, run_id) else redis.call('ZREM', index, run_id) end
 end
 
--- One element at most lies on a bell; a waiting consumer takes it at once.
-local function ring(lane)
-  local bell = prefix .. 'bell:' .. lane
-  if redis.call('LLEN', bell) == 0 then redis.call('RPUSH', bell, '1') end
+-- Offers: what a worker says when it found nothing more to claim, and so waits to be called. Each
+-- has one for a lane at most, and each is good for one call, on a channel that the worker listens on:
+-- `number LF`, to have it claim, or with a job that was claimed for it (see accept.lua) behind that.
+-- An offer is `number direct limits`; `direct` says whether it takes such jobs.
+local function offers_key(lane) return prefix .. 'offers:' .. lane end
+local function call_channel(lane, worker) return prefix .. 'call:' .. lane .. ':' .. worker end
+
+local function offer(lane, worker, number, direct, limits)
+  redis.call('HSET', offers_key(lane), worker, number .. ' ' .. direct .. ' ' .. limits)
 end
 
--- Put a job into a queue (`lane:name`); where it is then, for its `entry`. Who calls this rings the
--- bell.
+local function withdraw(lane, worker) redis.call('HDEL', offers_key(lane), worker) end
+
+-- Take an offer: the worker, its number, whether it takes jobs, its limits; nil where there is none.
+local function taken_offer(lane)
+  local found = redis.call('HRANDFIELD', offers_key(lane), 1, 'WITHVALUES')
+  if not found[1] then return end
+  withdraw(lane, found[1])
+  local number, direct, limits = string.match(found[2], '^(%d+) ([01]) (.*)$')
+  return found[1], number or '0', direct, limits
+end
+
+-- A job that was brought with a call is in `handed` as `run_id token` until the worker has said that
+-- it came. Where it stands still, or its link is broken, the others need not wait for its lease: who
+-- reads a call that late starts nothing (CALL_GOOD_S in consumer.py).
+local handed = prefix .. 'handed'
+local UNSAID_MS = 4000
+
+-- Have one worker that waits look; the ones that listen no longer are passed over.
+local function ring(lane)
+  repeat
+    local worker, number = taken_offer(lane)
+  until not worker or redis.call('PUBLISH', call_channel(lane, worker), number .. '\n') > 0
+end
+
+-- Put a job into a queue (`lane:name`); where it is then, for its `entry`. Who calls this rings.
 local function enqueue(run_id, queue)
   return queue .. ' ' .. redis.call('XADD', queue_key(queue), '*', 'job', run_id)
 end
@@ -146,31 +179,9 @@ local function dequeue(queue, ...)
   trim(stream)
 end
 
--- The same for many that were held. To trim costs a fraction of deleting one by one; only what was
--- queued long after the oldest one that is held is deleted, lest a long run keep all that comes
--- after it.
-local FAR_MS = 1000
-local function dequeue_many(queue, entries)
-  local stream = queue_key(queue)
-  redis.call('XACK', stream, GROUP, unpack(entries))
-  local before = trim(stream)
-  local oldest, far = tonumber(string.match(before, '%d+')), {}
-  for _, entry in ipairs(entries) do
-    if string.match(entry, '%d+') - oldest > FAR_MS then far[#far + 1] = entry end
-  end
-  if far[1] then redis.call('XDEL', stream, unpack(far)) end
-end
-
 -- Limited kinds: the runs that take the slots of one, and the jobs that wait for a slot.
 local function slots_key(kind) return prefix .. 'slots:' .. kind end
 local function held_key(kind) return prefix .. 'held:' .. kind end
-
--- The slot of a run that ends; where jobs wait for one, somebody is to look.
-local function free_slot(run_id, queue, kind)
-  if (kind or '') == '' then return end
-  redis.call('SREM', slots_key(kind), run_id)
-  if redis.call('EXISTS', held_key(kind)) == 1 then ring(string.match(queue, '^[^:]+')) end
-end
 
 -- Hold a job back until `due`; tell the timers if that is the earliest.
 local function schedule(run_id, due)
@@ -191,80 +202,4 @@ local function take_unique(digest, run_id)
   local found = holder and holder ~= run_id and read(holder, 'status', 'submitted_at', 'spec') or {}
   if LIVE[found[1]] then return { holder, unpack(found) } end
   redis.call('SET', unique_key(digest), run_id)
-end
-
--- The ULID of a moment, its rest made from `seed`: the same seed gives the same id. Where there are
--- shards, its last character is the number of this one.
-local BASE32 = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
-local function id_at(ms, seed)
-  local id, hash = '', redis.sha1hex(seed)
-  for _ = 1, 10 do
-    local digit = ms % 32
-    id = string.sub(BASE32, digit + 1, digit + 1) .. id
-    ms = (ms - digit) / 32
-  end
-  for at = 1, 31, 2 do
-    local digit = tonumber(string.sub(hash, at, at + 1), 16) % 32
-    id = id .. string.sub(BASE32, digit + 1, digit + 1)
-  end
-  local shard = string.match(prefix, '{jobs:(%d+)}')
-  return shard and string.sub(id, 1, 25) .. string.sub(BASE32, shard + 1, shard + 1) or id
-end
-
--- Queue a job that nobody submits, whatever the flags are: it is claimed when the bridge is down.
--- `spec` and `payload` are JSON.
-local function make(run_id, spec, payload)
-  local key, said = job_key(run_id), terms(spec)
-  if redis.call('EXISTS', key) == 1 then return end
-  local lane = said.lane or 'io'
-  local entry = enqueue(run_id, lane .. ':' .. (said.priority or 'normal'))
-  redis.call('HSET', key, 'status', 'queued', 'submitted_at', NOW, 'spec', spec,
-    'payload', '\0' .. payload, 'entry', entry)
-  redis.call('ZADD', prefix .. 'index:' .. said.kind, 0, run_id)
-  redis.call('SADD', prefix .. 'kinds', said.kind)
-  ring(lane)
-end
-
--- A job that ended has its callback made in the same step, if it asked for one. What is told of it
--- goes along: its record may have expired by the time of the last attempt.
-local TOLD = { 'spec', 'status', 'submitted_at', 'started_at', 'finished_at', 'attempt', 'progress',
-  'error', 'worker', 'drain_requeues' }
-local CALLBACK_ATTEMPTS = 10
-local function call_back(run_id, rev)
-  local told = read(run_id, unpack(TOLD))
-  local said = terms(told[1])
-  if not said.callback_url then return end
-  local fields = {}
-  for at, name in ipairs(TOLD) do fields[name] = told[at] or nil end
-  make(id_at(now, run_id .. ':' .. text(rev)),
-    cjson.encode({ kind = 'callback', lane = 'io', priority = 'normal', parent = run_id,
-      max_attempts = CALLBACK_ATTEMPTS, correlation_id = said.correlation_id,
-      submitted_by = said.submitted_by, traceparent = said.traceparent }),
-    cjson.encode({ run_id = run_id, url = said.callback_url, fields = fields }))
-end
-
--- Jobs that ended in this call wait to be archived; whoever calls conclude calls this in the end.
-local ended = {}
-local function await_archive()
-  for at = 1, #ended, 1000 do
-    redis.call('ZADD', prefix .. 'ended', unpack(ended, at, math.min(at + 999, #ended)))
-  end
-end
-
--- The end of a job at revision `rev`, and with `more` fields: nothing stays longer than `ttl_ms`,
--- and its `unique` key is free.
-local function conclude(run_id, attempt, followed, unique, rev, status, ttl_ms, more)
-  local key = job_key(run_id)
-  if unique then redis.call('DEL', unique_key(unique)) end
-  redis.call('HSET', key, 'status', status, 'rev', text(rev + 1), 'finished_at', NOW, unpack(more))
-  -- A failed job keeps its payload, so that it can be run again.
-  if status == 'failed' then redis.call('HDEL', key, 'checkpoint')
-  else redis.call('HDEL', key, 'payload', 'checkpoint') end
-  redis.call('PEXPIRE', key, ttl_ms)
-  if status ~= 'completed' then list(run_id, status, true) end
-  ended[#ended + 1] = NOW
-  ended[#ended + 1] = run_id
-  tell_status(followed, run_id, rev, status, attempt)
-  tell_end(followed, run_id, rev + 1, status)
-  if followed then call_back(run_id, rev) end -- accept.lua marks those that want one as followed
 end

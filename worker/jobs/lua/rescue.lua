@@ -1,4 +1,5 @@
--- Take the jobs of workers whose leases ran out: they run again, or fail after their last attempt.
+-- Take the jobs of workers whose leases ran out: they run again, or fail after their last attempt;
+-- and those that were brought to a worker but did not come.
 --
 -- ARGV: ttl_ms, error JSON for a job that is lost for the last time, ms of Redis's clock at the
 --   caller's own last heartbeat, the most ms that may lie between then and now
@@ -53,10 +54,24 @@ local workers = prefix .. 'workers'
 for _, worker in ipairs(redis.call('ZRANGE', workers, '-inf', now, 'BYSCORE', 'LIMIT', 0, 10)) do
   local done = true
   for _, lane in ipairs(LANES) do
+    withdraw(lane, worker)
     for _, name in ipairs(QUEUES) do done = empty(worker, lane, name) and done end
   end
   if done then redis.call('ZREM', workers, worker) end
 end
+
+-- What was brought to somebody who has not said that it came.
+local late = text(now - UNSAID_MS)
+for _, item in ipairs(redis.call('ZRANGE', handed, '-inf', late, 'BYSCORE', 'LIMIT', 0, BATCH)) do
+  redis.call('ZREM', handed, item)
+  local run_id, token = string.match(item, '^(%S+) (%d+)$')
+  local worker = run_id and read(run_id, 'worker')[1]
+  local answer, lane = 0, nil
+  if worker then answer, lane = give_back(run_id, token, '', 0, ttl_ms) end
+  if answer == 1 then rescued[#rescued + 1] = { run_id, worker, lane and 'queued' or 'cancelled' } end
+  if lane then woken[lane] = true end
+end
+
 for lane in pairs(woken) do ring(lane) end
 await_archive()
 return rescued
