@@ -1,5 +1,6 @@
 """The data folder of the embedded stack: one user's, one stack's at a time."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -116,6 +117,9 @@ class DataFolder:
     def close(self) -> None:
         """Take the note away and let go of the folder."""
         (self.path / NOTE).unlink(missing_ok=True)
+        if self.run.parent != self.path:
+            with contextlib.suppress(OSError):  # a server that was killed may have left something
+                self.run.rmdir()
         os.close(self._lock)
 
 

@@ -133,15 +133,18 @@ def test_everything_in_a_data_folder_is_private(tmp_path: Path) -> None:
 def test_a_long_path_has_its_sockets_elsewhere(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 100)
     folder = DataFolder(long)
-    try:
-        assert len(str(folder.run)) < 80
-        assert stat.S_IMODE(folder.run.stat().st_mode) == 0o700
-        folder.close()
-        again = DataFolder(long)
-        assert again.run == folder.run
-        again.close()
-    finally:
-        folder.run.rmdir()
+    assert len(str(folder.run)) < 80
+    assert stat.S_IMODE(folder.run.stat().st_mode) == 0o700
+    folder.close()
+    assert not folder.run.exists(), "nobody would ever clear it away"
+    again = DataFolder(long)
+    assert again.run == folder.run
+    left = again.run / "of a server that was killed"
+    left.touch()
+    again.close()
+    assert left.exists()
+    left.unlink()
+    left.parent.rmdir()
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
