@@ -160,6 +160,14 @@ async def test_a_job_that_was_brought_to_a_stopped_worker_is_taken_by_another(
         for _ in range(2):  # an offer is good for one call: it is one or the other
             await jobs.event(await jobs.submit("echo"), "end")
         took_s = time.monotonic() - began
+        stopped.send(signal.SIGCONT)
+        await wait_until(all_asleep)
+        started = [
+            [line for line in each.lines if line["event"] == "job started"]
+            for each in (stopped, other)
+        ]
+        assert not started[0]
+        assert started[1]
     assert took_s < CALL_WAIT_S * 0.8, "it waited for the lease"
 
 

@@ -113,7 +113,15 @@ async def test_under_maintenance_nothing_is_brought(jobs: JobStateManager, redis
 
 
 async def test_who_listens_no_longer_is_passed_over(jobs: JobStateManager, redis: Redis) -> None:
+    """Also while somebody listens to everything, as an operator may."""
     asking: Any = redis
+    async with redis.pubsub() as everything:
+        await everything.psubscribe("*")
+        await everything.get_message(timeout=60)
+        await _pass_over(jobs, redis, asking)
+
+
+async def _pass_over(jobs: JobStateManager, redis: Redis, asking: Any) -> None:
     for gone in range(20):
         await asking.hset(keys.offers("io"), f"gone {gone}", "1 1 {}")
     async with listening(redis) as ear:
@@ -124,6 +132,13 @@ async def test_who_listens_no_longer_is_passed_over(jobs: JobStateManager, redis
     run_id = await submit(jobs)
     assert (await record(jobs, run_id)).status is JobState.QUEUED
     assert await asking.hlen(keys.offers("io")) == 0
+    async with listening(redis) as ear:
+        await asking.hset(keys.offers("io"), "gone", "1 1 {}")
+        await ear.offer(4)
+        await jobs.create_jobs([new(), new()])
+        assert await ear.heard() == [b"4\n"]
+        await jobs.create_jobs([new(), new()])
+        assert await asking.hlen(keys.offers("io")) == 0
 
 
 async def test_the_job_whose_turn_it_is_is_brought_and_the_other_rung_for(

@@ -90,10 +90,8 @@ end
 -- A single job, mostly a small one, is claimed here and now for a worker that waits, and goes to it
 -- with the call: it starts a round trip earlier. The one whose turn it is may be another one.
 local function hand_over(lane)
-  local worker, number, direct, limits = taken_offer(lane)
+  local worker, channel, number, direct, limits = taken_offer(lane)
   if not worker then return end
-  local channel = call_channel(lane, worker)
-  if redis.call('PUBSUB', 'NUMSUB', channel)[2] == 0 then return ring(lane) end
   local job, more = {}, true
   if direct == '1' then
     -- What is wrong with the queues is for workers to find, and no reason to refuse a job.

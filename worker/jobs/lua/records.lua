@@ -117,13 +117,21 @@ end
 
 local function withdraw(lane, worker) redis.call('HDEL', offers_key(lane), worker) end
 
--- Take an offer: the worker, its number, whether it takes jobs, its limits; nil where there is none.
+-- Take an offer, whosever: the worker, its channel, the number, whether it takes jobs, its limits; nil
+-- where there is none. Who listens no longer is passed over. (That is not told by how many a message
+-- reaches: somebody may listen to everything.)
 local function taken_offer(lane)
-  local found = redis.call('HRANDFIELD', offers_key(lane), 1, 'WITHVALUES')
-  if not found[1] then return end
-  withdraw(lane, found[1])
-  local number, direct, limits = string.match(found[2], '^(%d+) ([01]) (.*)$')
-  return found[1], number or '0', direct, limits
+  while true do
+    local found = redis.call('HRANDFIELD', offers_key(lane), 1, 'WITHVALUES')
+    local worker = found[1]
+    if not worker then return end
+    withdraw(lane, worker)
+    local channel = call_channel(lane, worker)
+    if redis.call('PUBSUB', 'NUMSUB', channel)[2] > 0 then
+      local number, direct, limits = string.match(found[2], '^(%d+) ([01]) (.*)$')
+      return worker, channel, number or '0', direct, limits
+    end
+  end
 end
 
 -- A job that was brought with a call is in `handed` as `run_id token` until the worker has said that
@@ -132,11 +140,10 @@ end
 local handed = prefix .. 'handed'
 local UNSAID_MS = 4000
 
--- Have one worker that waits look; the ones that listen no longer are passed over.
+-- Have one worker that waits look.
 local function ring(lane)
-  repeat
-    local worker, number = taken_offer(lane)
-  until not worker or redis.call('PUBLISH', call_channel(lane, worker), number .. '\n') > 0
+  local _, channel, number = taken_offer(lane)
+  if channel then redis.call('PUBLISH', channel, number .. '\n') end
 end
 
 -- Put a job into a queue (`lane:name`); where it is then, for its `entry`. Who calls this rings.
