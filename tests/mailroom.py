@@ -6,6 +6,7 @@ import base64
 import contextlib
 import email
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -59,6 +60,8 @@ class MailServer:
         self.got: list[EmailMessage] = []
         self.raw: list[bytes] = []
         self.recipients: list[str] = []
+        self.encrypted: list[bool] = []
+        """Whether each message came over TLS."""
         self.connections = 0
         self.answers: list[str] = []
         self.url = ""
@@ -81,8 +84,10 @@ class MailServer:
         return "250 OK"
 
     async def handle_DATA(  # noqa: N802
-        self, _server: SMTP, _session: Session, envelope: Envelope
+        self, server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
+        assert server.transport is not None
+        self.encrypted.append(server.transport.get_extra_info("ssl_object") is not None)
         async with self._grown:
             assert isinstance(envelope.content, bytes)
             message: Any = email.message_from_bytes(envelope.content, policy=modern)
@@ -100,11 +105,19 @@ class MailServer:
 
 
 @contextlib.asynccontextmanager
-async def mail_server() -> AsyncIterator[MailServer]:
-    """One that listens on loopback while the block lasts."""
+async def mail_server(
+    implicit: ssl.SSLContext | None = None, **options: Any
+) -> AsyncIterator[MailServer]:
+    """One that listens on loopback while the block lasts; with ``implicit`` TLS, or aiosmtpd's
+    ``options``."""
     made, loop = MailServer(), asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(made, loop=loop), "127.0.0.1", 0)
-    made.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    def session() -> SMTP:
+        return SMTP(made, loop=loop, **options)
+
+    server = await loop.create_server(session, "127.0.0.1", 0, ssl=implicit)
+    scheme = "smtps" if implicit else "smtp"
+    made.url = f"{scheme}://localhost:{server.sockets[0].getsockname()[1]}"
     try:
         yield made
     finally:

@@ -6,7 +6,6 @@ restart of Redis every pooled connection is a dead one. Whatever may be retried 
 """
 
 import contextlib
-import ssl
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -36,6 +35,7 @@ from redis.exceptions import (
 )
 
 from control.errors import ConfigError, StoreUnavailable
+from control.tls import distrusts
 
 DEFAULT_SENTINEL_PORT = 26379
 _CLUSTER = "a Redis Cluster"
@@ -109,14 +109,6 @@ def guard() -> Iterator[None]:
 def needs_login(error: BaseException) -> bool:
     """Whether Redis wants a password and was given none: redis-py calls it a failed connection."""
     return "HELLO must be called with the client already authenticated" in str(error)
-
-
-def distrusts(error: BaseException) -> bool:
-    """Whether the server's certificate was not taken: redis-py calls that a failed connection."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None
 
 
 def outage(error: BaseException) -> str | None:

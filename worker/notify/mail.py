@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 from aiosmtplib import SMTP
 
+from control.tls import distrusts
 from worker.notify.delivery import Delivery, Postponed, Refused
 from worker.notify.letters import Letter, Letters, one_line
 
@@ -19,6 +20,10 @@ KEPT, KEPT_S = 20, 30.0
 
 _COMMAND_S, _MESSAGE_S = 15.0, 45.0
 _SUBMISSION = {"smtp": 587, "smtps": 465}
+_UNSUPPORTED = (aiosmtplib.SMTPNotSupported, aiosmtplib.SMTPException)
+"""What the library raises where the server lacks STARTTLS, AUTH, or a method for that."""
+
+_DISTRUSTED = "has a certificate that is not trusted"
 
 
 class _Lines(EmailPolicy):
@@ -108,8 +113,9 @@ class SmtpMail:
             raise Postponed(f"the mail server took over {_MESSAGE_S:g} s", ours=True) from None
         except aiosmtplib.SMTPException as error:
             raise _meaning(error) from None
-        except OSError:
-            raise Postponed("the mail server cannot be reached", ours=True) from None
+        except OSError as error:
+            why = _DISTRUSTED if distrusts(error) else "cannot be reached"
+            raise Postponed(f"the mail server {why}", ours=True) from None
 
     async def _send(self, message: EmailMessage, address: str) -> None:
         connection = await self._connection()
@@ -143,7 +149,7 @@ class SmtpMail:
 
 def _meaning(error: aiosmtplib.SMTPException) -> Postponed | Refused:
     """What the server's answer means; its text is not repeated, it may hold the address."""
-    why = "cannot be reached"
+    why = _DISTRUSTED if distrusts(error) else "cannot be reached"
     match error:
         case aiosmtplib.SMTPRecipientsRefused(recipients=[refused, *_]):
             return _refusal("its mailbox was refused", refused.code)
@@ -155,8 +161,8 @@ def _meaning(error: aiosmtplib.SMTPException) -> Postponed | Refused:
             why = f"answered {error.code}"
         case aiosmtplib.SMTPTimeoutError():
             why = "does not answer"
-        case aiosmtplib.SMTPNotSupported():
-            why = "offers no TLS, or no login"
+        case _ if type(error) in _UNSUPPORTED:
+            why = "offers no TLS, or no login that we know"
     return Postponed(f"the mail server {why}", ours=True)
 
 
