@@ -86,8 +86,15 @@ class LiveStores:
 
     async def kill(self, name: str) -> None:
         """kill -9, and wait until it is dead; it stays down until :meth:`restart`."""
-        os.kill(self.pid(name), signal.SIGKILL)
+        server = psutil.Process(self.pid(name))
+        helpers = server.children(recursive=True)
+        server.kill()
         await self._keeper(name).stop()
+        for helper in helpers:  # PostgreSQL's would answer until they notice
+            with suppress(psutil.NoSuchProcess):
+                helper.kill()
+        _, alive = await asyncio.to_thread(psutil.wait_procs, helpers, timeout=SO_S)
+        assert not alive
 
     async def stop(self, name: str) -> None:
         """Stop a store in good order; it stays down until :meth:`restart`."""
