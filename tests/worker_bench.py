@@ -1,7 +1,7 @@
 """A worker inside the test's own loop: its flags moved by hand, its jobs in a real Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from worker.consumer import Consumer
 from worker.drain import Drain, Phase
 from worker.executor import Executor
 from worker.jobs import kinds
-from worker.jobs.job import Ask, Claim, JobRecord, JobState
+from worker.jobs.job import UNLIMITED, Ask, Claim, JobRecord, JobState
 from worker.jobs.manager import JobStateManager
 from worker.leases import Lease
 
@@ -119,6 +119,7 @@ class Bench:
     def __init__(self, redis: Redis, soft_s: float, hard_s: float, slots: int) -> None:
         clock = SystemClock()
         self._slots = slots
+        self.limits: Mapping[str, int] = UNLIMITED
         self.redis: Any = redis
         self.jobs = Watched(redis)
         known = kinds.load(("tests.kinds",))
@@ -144,7 +145,7 @@ class Bench:
     def consumer(self) -> Consumer:
         """Of the asynchronous lane."""
         return Consumer(
-            "io", self._slots, limits={}, worker="w1", jobs=self.jobs, executor=self.executor,
+            "io", self._slots, limits=self.limits, worker="w1", jobs=self.jobs, executor=self.executor,
             lease=self.lease, drain=self.drain, clock=self._clock,
         )  # fmt: skip
 
@@ -233,10 +234,12 @@ async def bench(
     soft_s: float = 60,
     hard_s: float = 60,
     slots: int = SLOTS,
+    limits: Mapping[str, int] = UNLIMITED,
 ) -> AsyncIterator[Bench]:
     """A bench that has its lease and knows no flags yet; brought to rest in the end."""
     async with AsyncExitStack() as stack:
         made = Bench(redis, soft_s, hard_s, slots)
+        made.limits = limits
         servers = await stack.enter_async_context(aclosing(Servers(stores.addresses.redis_url)))
         calls = made.calls = Calls(servers.listening(keys.JOBS), SystemClock())
         consumer = made.consumer()

@@ -232,7 +232,7 @@ class Consumer:
         if self._drain.admits:
             for claim in claims:
                 self._executor.start(claim)
-            return len(claims) >= count
+            return not stands
         # The drain, or a long standstill, overtook the answer: they go back, uncharged.
         if claims:
             given = [(claim.run_id, claim.token, claim.checkpoint) for claim in claims]

@@ -226,8 +226,10 @@ async def test_a_call_brings_a_job_and_redis_is_told_that_it_came(working: Bench
 
 @pytest.mark.parametrize("lost", [False, True])
 async def test_a_call_that_the_event_overtakes_goes_back_uncharged(
-    working: Bench, lost: bool
+    working: Bench, lost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hurried: list[str] = []
+    monkeypatch.setattr(working.executor, "stop_all", hurried.append)
     working.calls.holding = True
     run_id = await working.submit()
     await wait_until(lambda: working.calls.came)
@@ -237,6 +239,7 @@ async def test_a_call_that_the_event_overtakes_goes_back_uncharged(
     await working.jobs.withdrawing.wait()
     await working.turns()
     assert not working.drain.quiesced, "the job is this worker's by Redis's account"
+    assert hurried == [], "and it has until the soft deadline"
     working.jobs.passing.set()
     if lost:
         working.calls.lose()
@@ -325,6 +328,19 @@ async def test_with_a_single_slot_redis_is_told_that_a_job_came(
         await made.jobs.cancel_job(first)
         made.executor.stop(first, "cancelled")
         await made.status(second, JobState.COMPLETED)
+
+
+async def test_many_jobs_that_are_held_back_hold_up_no_others(
+    redis: Redis, stores: LiveStores
+) -> None:
+    """More than one claim looks at."""
+    async with bench(redis, stores, limits={"wait": 1}) as made:
+        held = await made.submit_some(1_000, "wait")
+        other = await made.submit()
+        async with asyncio.timeout(CALL_WAIT_S / 2):
+            made.say(False)
+            await made.status(other, JobState.COMPLETED)
+        assert set(made.executor.running) & {*held} == set(held[:1])
 
 
 async def test_without_its_lease_it_is_called_again_once_it_has_another(working: Bench) -> None:

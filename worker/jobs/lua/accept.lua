@@ -92,11 +92,11 @@ end
 local function hand_over(lane)
   local worker, channel, number, direct, limits = taken_offer(lane)
   if not worker then return end
-  local job, more = {}, true
+  local job = {}
   if direct == '1' then
     -- What is wrong with the queues is for workers to find, and no reason to refuse a job.
-    local good, claims, rest = pcall(claim, worker, lane, 1, limits)
-    if good then job, more = claims[1] or job, rest end
+    local good, claims = pcall(claim, worker, lane, 1, limits)
+    if good then job = claims[1] or job end
   end
   local run_id, token, attempt, spec, payload, checkpoint = unpack(job)
   local message = number .. '\n'
@@ -107,7 +107,7 @@ local function hand_over(lane)
       .. '\n' .. spec .. payload .. (checkpoint or '')
   end
   redis.call('PUBLISH', channel, message)
-  if run_id ~= ARGV[2] and more then ring(lane) end
+  if run_id and run_id ~= ARGV[2] then ring(lane) end
 end
 local wake = #ARGV == 1 + FIELDS and hand_over or ring
 for lane in pairs(woken) do wake(lane) end

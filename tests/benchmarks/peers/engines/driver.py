@@ -86,7 +86,7 @@ class Driver:
         while hasattr(self._client, "rested") and not await self._client.rested():
             if time.perf_counter() > until:
                 raise TimeoutError(f"the worker does not come to rest within {seconds:g} s")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(LOOK_EVERY_S)
         return {}
 
     async def pickup(self, samples: int, seconds: float) -> dict[str, Any]:
