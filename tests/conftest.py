@@ -85,7 +85,8 @@ class LiveStores:
         self._send(name, signal.SIGCONT)
 
     async def kill(self, name: str) -> None:
-        """kill -9, and wait until it is dead; it stays down until :meth:`restart`."""
+        """kill -9, and wait until it is dead, with its helpers; it stays down until
+        :meth:`restart`."""
         server = psutil.Process(self.pid(name))
         helpers = server.children(recursive=True)
         server.kill()

@@ -145,8 +145,8 @@ class Bench:
     def consumer(self) -> Consumer:
         """Of the asynchronous lane."""
         return Consumer(
-            "io", self._slots, limits=self.limits, worker="w1", jobs=self.jobs, executor=self.executor,
-            lease=self.lease, drain=self.drain, clock=self._clock,
+            "io", self._slots, limits=self.limits, worker="w1", jobs=self.jobs,
+            executor=self.executor, lease=self.lease, drain=self.drain, clock=self._clock,
         )  # fmt: skip
 
     @property

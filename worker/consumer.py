@@ -246,8 +246,7 @@ class Consumer:
         return True
 
     async def _say_came(self) -> bool:
-        came = self._came
-        if came is not None:
+        if came := self._came:
             await self._jobs.shards[self._shard].say_came(came)
         if self._came is came:
             self._came = None

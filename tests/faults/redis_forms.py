@@ -18,7 +18,6 @@ from tests.stack import SO_S, wait_until
 
 SERVER = shutil.which("redis-server")
 SENTINEL = shutil.which("redis-sentinel")
-OPENSSL = shutil.which("openssl")
 MASTER = "mymaster"
 DOWN_AFTER_MS = 1000
 _COPIES = 3
@@ -157,12 +156,3 @@ async def watched() -> AsyncIterator[Watched]:
         running = Watched(servers, watchers)
         await running.whole()
         yield running
-
-
-async def run_program(*command: str) -> None:
-    """Run it to its end, which must be a good one."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await process.communicate()
-    assert process.returncode == 0, said.decode()

@@ -19,9 +19,10 @@ from control.job_keys import shards
 from control.migrations import migrate
 from control.stores import redis as redis_store
 from control.stores.servers import Servers
+from tests.certificates import Authority
 from tests.conftest import LiveStores
 from tests.faults.redis_cluster import clustered
-from tests.faults.redis_forms import OPENSSL, SERVER, Node, needs_server, run_program
+from tests.faults.redis_forms import SERVER, Node, needs_server
 from tests.faults.test_roll import free_ports
 from tests.job_steps import new
 from tests.processes import replica
@@ -44,27 +45,13 @@ class Secured(Node):
         return f"rediss://{user}:{PASSWORD}@localhost:{self.port}/0{query}"
 
 
-async def certificates(folder: Path) -> None:
-    """An authority, and a certificate of localhost that it signed."""
-    assert OPENSSL is not None
-    new = (OPENSSL, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    authority = ("-x509", "-days", "2", "-subj", "/CN=Authority of the tests")
-    await run_program(*new, *authority, "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.crt")
-    by = ("-CA", f"{folder}/ca.crt", "-CAkey", f"{folder}/ca.key")
-    of = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    await run_program(
-        *new, *of, "-x509", "-days", "2", *by,
-        "-keyout", f"{folder}/server.key", "-out", f"{folder}/server.crt",
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 async def secured() -> AsyncIterator[Secured]:
     """With the users of deploy/redis/users.acl and no other."""
     [port] = free_ports(["tls"]).values()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        await certificates(folder)
+        Authority.of(folder, "localhost")
         users = (ROOT / "deploy" / "redis" / "users.acl").read_text()
         (folder / "users.acl").write_text(users.replace("<password>", PASSWORD))
         server = Secured(
@@ -136,7 +123,7 @@ async def test_who_does_not_trust_it_or_is_no_user_is_told_in_a_word(
 
 
 async def test_a_cluster_by_tls_as_a_user_with_few_rights(tmp_path: Path) -> None:
-    await certificates(tmp_path)
+    Authority.of(tmp_path, "localhost")
     users = (ROOT / "deploy" / "redis" / "users.acl").read_text().replace("<password>", PASSWORD)
     [rights] = [line.split()[2:] for line in users.splitlines() if " drawbridge " in line]
     async with clustered(program=SERVER, certificates=tmp_path) as nodes:
