@@ -169,13 +169,13 @@ class Consumer:
         if number != self._offer:
             return  # that one was withdrawn
         self._offer = 0
-        self._called.set()
         if claim is not None:
             if self._drain.admits and self._timely:
                 self._came = claim
                 self._executor.start(claim)
             else:
                 self._missed = True
+        self._called.set()  # what that wakes runs after the job's first step
 
     @property
     def _timely(self) -> bool:

@@ -127,7 +127,6 @@ class Executor:
         running = Running(self._jobs, claim, kind)
         self.running[claim.run_id] = running
         self._executing[claim.spec.lane] += 1
-        self._tell_soon()
         if self._tracing is not None:
             running.span = self._begun(self._tracing, claim)
         if kind is None:
@@ -163,6 +162,7 @@ class Executor:
         loop = asyncio.get_running_loop()
         within = running.span.context() if running.span else None
         running.run.task = loop.create_task(running.run.run(), context=within)
+        self._tell_soon()  # after the job's first step
         running.run.task.add_done_callback(lambda task: self._ended(running, task))
         if running.timeout_s:
             running.timer = loop.call_later(running.timeout_s, running.stop, "timeout")

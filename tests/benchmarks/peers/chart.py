@@ -13,7 +13,7 @@ _PANELS: tuple[tuple[str, str, int], ...] = (
     ("drained", "Jobs drained a second (more is better)", 0),
     ("one_by_one", "Jobs enqueued one by one a second (more is better)", 0),
     ("bulk", "Jobs enqueued in bulk a second (more is better)", 0),
-    ("pickup_p99", "Pickup on an idle worker, p99 in ms (less is better)", 1),
+    ("pickup_rested_p99", "Pickup after a rest, p99 in ms (less is better)", 1),
     ("commands", "Redis commands a job (less is better)", 1),
     ("memory_mb", "Worker memory in MB (less is better)", 0),
 )

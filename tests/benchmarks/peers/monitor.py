@@ -17,11 +17,14 @@ _SCRIPT = "lua"
 class Monitor:
     """Listens by MONITOR, which slows Redis down: nothing is timed meanwhile.
 
-    async with Monitor(url) as monitor: … monitor.calls is by the caller's address.
+    async with Monitor(url) as monitor: … monitor.calls is by the caller's address, and
+    monitor.marked how many of those that clients sent hold ``mark``.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, mark: bytes = b"") -> None:
         self.calls: Counter[str] = Counter()
+        self.marked = 0
+        self._mark = mark
         self._marks: dict[bytes, asyncio.Event] = {}
         parts = urlsplit(url)
         self._at = parts.hostname or "127.0.0.1", parts.port or 6379
@@ -62,4 +65,6 @@ class Monitor:
             if marked := _MARK.search(line):
                 self._marks[marked[1]].set()
             elif found := _LINE.match(line):
-                self.calls[found[1].decode()] += 1
+                sender = found[1].decode()
+                self.calls[sender] += 1
+                self.marked += bool(self._mark) and sender != _SCRIPT and self._mark in line

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.benchmarks.peers import chart
 from tests.benchmarks.peers.benchmark import Benchmark, Findings
+from tests.benchmarks.peers.turn import PICKUPS
 
 Row = dict[str, Any]
 Results = dict[str, Any]
@@ -46,7 +47,6 @@ def drawing(told: Results) -> str:
 
 def summary(found: Findings) -> Row:
     """One line of the table; ``None`` where nothing is known. Rates a second, times in ms."""
-    took_ms = [ms for turn in found.turns for ms in turn["pickup"]["took_ms"]]
     commands = (found.pace or {}).get("commands")
     return {
         "title": found.subject.title,
@@ -58,17 +58,26 @@ def summary(found: Findings) -> Row:
         "drained": _median(found, lambda turn: turn["drained"]["per_second"]),
         "one_by_one": _median(found, lambda turn: turn["one_by_one"]["per_second"]),
         "bulk": _median(found, lambda turn: turn["bulk"]["per_second"]),
-        "pickup_p50": percentile(took_ms, 50),
-        "pickup_p99": percentile(took_ms, 99),
+        **_pickups(found),
         "commands": commands and commands["submit"] + commands["work"],
         "commands_bulk": commands and commands["submit_bulk"] + commands["work"],
         "scripted": commands and commands["scripted"],
         "idle": _median(found, lambda turn: turn["idle"]["sent_per_second"]),
+        "idle_for_jobs": _median(found, lambda turn: turn["idle"]["sent_for_jobs_per_second"]),
         "cpu_us": commands and commands["cpu_us"],
         "memory_mb": _median(found, lambda turn: turn["memory_mb"]),
         **_checked(found),
         "failures": found.failures,
     }
+
+
+def _pickups(found: Findings) -> Row:
+    row = {}
+    for pauses in PICKUPS:
+        name = f"pickup_{pauses}"
+        took_ms = [ms for turn in found.turns for ms in turn[name]["took_ms"]]
+        row |= {f"{name}_p{each}": percentile(took_ms, each) for each in (50, 99)}
+    return row
 
 
 def percentile(values: Sequence[float], of_hundred: int) -> float | None:
@@ -115,9 +124,9 @@ def remarks(told: Results) -> list[str]:
 def table(told: Results) -> str:
     """The figures, an engine a line."""
     head = (
-        "Engine", "Drained/s", "Enqueued/s one by one", "Enqueued/s in bulk", "Pickup p50 ms",
-        "Pickup p99 ms", "Redis commands a job", "Idle commands/s",
-        "Worker CPU µs a job", "Worker MB",
+        "Engine", "Drained/s", "Enqueued/s one by one", "Enqueued/s in bulk",
+        "Pickup in a row, p50 / p99 ms", "Pickup after a rest, p50 / p99 ms",
+        "Redis commands a job", "Idle commands/s", "Worker CPU µs a job", "Worker MB",
     )  # fmt: skip
     return _table(head, map(_cells, told["summary"]))
 
@@ -139,10 +148,17 @@ def _cells(row: Row) -> tuple[str, ...]:
     commands = _number(row["commands"], 2)
     if row["scripted"] and row["scripted"] >= 0.05:
         commands += f" (+ {_number(row['scripted'], 1)} in scripts)"
+    pickups = (
+        " / ".join(_number(row[f"pickup_{pauses}_p{each}"], 2) for each in (50, 99))
+        for pauses in PICKUPS
+    )
+    idle = _number(row["idle"], 1)
+    if row["own"]:
+        idle += f" ({_number(row['idle_for_jobs'], 1)} for jobs)"
     return (
         title, _number(row["drained"]), _number(row["one_by_one"]), _number(row["bulk"]),
-        _number(row["pickup_p50"], 2), _number(row["pickup_p99"], 2), commands,
-        _number(row["idle"], 1), _number(row["cpu_us"]), _number(row["memory_mb"]),
+        *pickups, commands,
+        idle, _number(row["cpu_us"]), _number(row["memory_mb"]),
     )  # fmt: skip
 
 
@@ -181,10 +197,12 @@ def basis(told: Results) -> list[str]:
         "pickup over all samples; commands and processor time from a first turn. One worker "
         "process each. The job does nothing; its result and status are stored.",
         "Drained: as many jobs as the engine does in some seconds, from the first to the last "
-        "stored result. Pickup: from the call that submits to the job's start, on an idle worker. "
+        "stored result. Pickup: from the call that submits to the job's start, on an idle worker: "
+        "1-3 ms after the start of the job before it (in a row), and 15-35 ms after it, when "
+        "processors and caches have gone to other work (after a rest). "
         "Commands: to submit one job alone and to work it off a backlog, as clients send them. "
         "Idle: all that a worker sends that has nothing left to do; Drawbridge's are mostly "
-        "presence and the control plane, whose beacon it is.",
+        "presence and the control plane, whose beacon it is, the others have none.",
     ]
     if told["quick"]:
         lines.append("This was the quick run: one short turn each, to see that it works.")

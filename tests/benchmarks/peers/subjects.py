@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from control import keys
+
 ENGINES = Path(__file__).with_name("engines")
 REQUIREMENTS = Path(__file__).with_name("requirements")
 CHECKOUT = Path(__file__).parents[3]
@@ -28,6 +30,8 @@ class Subject:
     python: Path | None = None
     """An interpreter that is there; ``None``: one is set up from the lock of that name."""
     checkout: Path | None = None
+    jobs_mark: bytes = b""
+    """What the commands of its worker hold that are for jobs, if it sends others too."""
 
     @property
     def lock(self) -> Path:
@@ -111,6 +115,7 @@ def drawbridge(checkout: Path, *, alone: bool) -> Subject:
         environ={"DRAWBRIDGE_JOBS": "on_drawbridge"},
         python=own if own.exists() else Path(sys.executable),
         checkout=checkout,
+        jobs_mark=f'"{keys.JOBS}"'.encode(),  # the key that its scripts name
     )
 
 

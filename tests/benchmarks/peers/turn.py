@@ -17,6 +17,9 @@ Figures = dict[str, Any]
 REST_S = 0.5
 """From the end of the drained jobs to the first of those that meet an idle worker."""
 
+PICKUPS = ("in_a_row", "rested")
+"""How long a worker is idle before each job, see ``PAUSES_S`` of the driver."""
+
 SETTLE_S = 60.0
 """How long a worker may have to do with what has ended, before it counts as idle."""
 
@@ -103,16 +106,17 @@ class Turn:
         plan, figures = self._plan, Figures()
         await driver.do("rest", seconds=SETTLE_S)
         await asyncio.sleep(REST_S)
-        if plan.samples:
-            figures["pickup"] = await driver.do(
-                "pickup", samples=plan.samples, seconds=plan.pickup_s
-            )
+        for pauses in PICKUPS if plan.samples else ():
+            asked = {"pauses": pauses, "samples": plan.samples, "seconds": plan.pickup_s}
+            figures[f"pickup_{pauses}"] = await driver.do("pickup", **asked)
         if plan.idle_s:
+            await driver.do("rest", seconds=SETTLE_S)
             await asyncio.sleep(REST_S)
-            async with Monitor(url) as monitor:
+            async with Monitor(url, self._contender.subject.jobs_mark) as monitor:
                 await asyncio.sleep(plan.idle_s)
                 figures["idle"] = {
                     "sent_per_second": monitor.sent() / plan.idle_s,
+                    "sent_for_jobs_per_second": monitor.marked / plan.idle_s,
                     "scripted_per_second": monitor.scripted / plan.idle_s,
                 }
         figures["memory_mb"] = worker.memory_mb

@@ -16,6 +16,7 @@ inside the running loop, with
 
 import asyncio
 import importlib
+import itertools
 import json
 import os
 import random
@@ -30,8 +31,9 @@ BATCH = 500
 
 LOOK_EVERY_S = 0.01
 CHECKED = 300
-PAUSES_S = (0.015, 0.035)
-"""Between two jobs that each meet an idle worker; random, to hit every phase of a poll."""
+PAUSES_S = {"in_a_row": (0.001, 0.003), "rested": (0.015, 0.035)}
+"""From a job's start to the next one, which meets an idle worker; random, to hit every phase of a
+poll. After the longer pauses the processes have cooled down."""
 
 _ANSWER_S = 10.0
 
@@ -42,6 +44,7 @@ class Driver:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._handles: list[Any] = []
+        self._slots = iter(range(noop.SLOTS))
 
     async def one_by_one(self, most: int, seconds: float) -> dict[str, Any]:
         """Submit up to ``most`` jobs for ``seconds``, each after the one before."""
@@ -89,10 +92,10 @@ class Driver:
             await asyncio.sleep(LOOK_EVERY_S)
         return {}
 
-    async def pickup(self, samples: int, seconds: float) -> dict[str, Any]:
+    async def pickup(self, pauses: str, samples: int, seconds: float) -> dict[str, Any]:
         """From the call that submits a job to its start on an idle worker, in milliseconds."""
         until, took_ms = time.perf_counter() + seconds, []
-        for slot in range(min(samples, noop.SLOTS)):
+        for slot in itertools.islice(self._slots, samples):
             if time.perf_counter() > until:
                 break
             called = time.monotonic_ns()
@@ -102,7 +105,7 @@ class Driver:
                     raise TimeoutError(f"a job did not start within {_ANSWER_S:g} s")
                 await asyncio.sleep(0.001)
             took_ms.append((started - called) / 1e6)
-            await asyncio.sleep(random.uniform(*PAUSES_S))
+            await asyncio.sleep(random.uniform(*PAUSES_S[pauses]))
         return {"took_ms": took_ms}
 
     async def warm_up(self) -> dict[str, Any]:
