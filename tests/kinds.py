@@ -46,8 +46,11 @@ async def nap(context: Any, payload: Any) -> Any:
 
 @job("meet")
 async def meet(context: Any, payload: Any) -> Any:
-    """End at the moment that the payload says, whenever it began."""
-    await asyncio.sleep(payload["at"] - time.time())
+    """End so many seconds after a file came to be there, whenever the job began."""
+    gate = Path(payload["gate"])
+    while not gate.exists():
+        await asyncio.sleep(0.2)
+    await asyncio.sleep(gate.stat().st_mtime + payload["later_s"] - time.time())
     return context.attempt
 
 

@@ -1,7 +1,6 @@
 """Jobs while Redis is away, full or has nothing to give; and a thousand that end as they are
 cancelled."""
 
-import asyncio
 import os
 import random
 import signal
@@ -30,6 +29,8 @@ from worker.jobs.job import JobState
 
 MANY = 40
 CROWD = 1_000
+RACE_S = 1.0
+"""Over which a crowd ends; about as long as it takes to cancel it."""
 OFFERS_IN_AN_HOUR = 360
 IMPATIENT = Path(__file__).parents[1] / "models" / "impatient"
 
@@ -116,17 +117,19 @@ async def test_a_full_redis_refuses_submissions_and_lets_workers_get_the_rest_do
 
 
 async def test_a_thousand_cancels_meet_a_thousand_jobs_that_end_in_a_worker(
-    jobs: Jobs, worker: StartWorker, redis: Redis
+    jobs: Jobs, worker: StartWorker, redis: Redis, book: Book
 ) -> None:
     slots = {"DRAWBRIDGE_IO_SLOTS": str(CROWD), "DRAWBRIDGE_LOG_LEVEL": "info"}
     async with worker(**slots) as one, ends_heard(redis) as ends:
         await one.logged("joined")
-        begins, draw = time.time() + 4, random.Random(3)
+        draw = random.Random(3)
         run_ids = [
-            await jobs.submit("meet", {"at": begins + draw.random()}, unique=f"{n}")
+            await jobs.submit(
+                "meet", book.payload | {"later_s": RACE_S * draw.random()}, unique=f"{n}"
+            )
             for n in range(CROWD)
         ]
-        await asyncio.sleep(begins - time.time())  # the hour of the race, not a wait for something
+        book.open()
         for run_id in draw.sample(run_ids, CROWD):
             with suppress(JobFinished):
                 await jobs.state.cancel_job(run_id)
