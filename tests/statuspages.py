@@ -45,7 +45,9 @@ class SeenByHand:
             if each.checks[0].name == check:
                 self.found[each.id] = Observation(status, (check,))
 
-    async def look(self, _definitions: Iterable[Definition]) -> dict[str, Observation]:
+    async def look(
+        self, _definitions: Iterable[Definition], *, afresh: bool = False
+    ) -> dict[str, Observation]:
         self.looks += 1
         return dict(self.found)
 

@@ -21,8 +21,10 @@ from control.clock import Clock, iso
 from control.config import Config
 from control.errors import ConfigError
 from control.health.check import CannotTell, Check, Down, Importance
+from control.health.dependencies import DATABASE, NEO4J, REDIS
+from control.health.instance import CONTROL_PLANE, EVENT_LOOP, FILES, RESOURCES
 from control.health.reasons import reason
-from control.health.report import EXTERNAL, milliseconds
+from control.health.report import EXTERNAL, TOOK_MS, milliseconds
 from control.stores.servers import Servers
 
 LOOK_S = 5.0
@@ -55,6 +57,9 @@ PRESETS: Mapping[str, str] = {
 """Where a service answers that is known by name; ``""``: each customer has an address."""
 
 _PATHS = {"supabase": "/auth/v1/health"}
+
+_TAKEN = frozenset({REDIS, NEO4J, DATABASE, CONTROL_PLANE, EVENT_LOOP, RESOURCES, FILES})
+"""Names of checks that bodies show beside those of services."""
 
 
 class NotSeenYet(CannotTell):
@@ -89,6 +94,9 @@ def services(entries: Iterable[str]) -> list[Service]:
             address = address.rstrip("/") + _PATHS.get(name, "/")
         if name in found:
             raise ConfigError(f"DRAWBRIDGE_HEALTH_EXTERNAL names {name} twice")
+        if name in _TAKEN:
+            why = f"{name} is a check of this service's own: another name is needed (NAME=URL)"
+            raise ConfigError(f"DRAWBRIDGE_HEALTH_EXTERNAL: {why}")
         found[name] = Service(name, address, strict=preset is None)
     return list(found.values())
 
@@ -158,12 +166,13 @@ class Lookout:
             seen = await self._seen()
         except (RedisError, OSError) as error:
             raise CannotTell(f"redis: {reason(error)}") from error
-        if seen.down is not None:
-            raise Down(seen.down)
-        return {
-            "seen_at": seen.at, "seen_by": seen.by, "round_trip_ms": seen.response_ms,
+        told = {
+            "seen_at": seen.at, "seen_by": seen.by, TOOK_MS: seen.response_ms,
             "http_status": seen.http_status,
         }  # fmt: skip
+        if seen.down is not None:
+            raise Down(seen.down, told)
+        return told
 
     async def _seen(self) -> Seen:
         name = self._service.name

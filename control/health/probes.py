@@ -16,6 +16,7 @@ from control.health.engine import Engine
 from control.health.report import report
 
 _NO = frozenset({"no", "false", "0", "off"})
+_SHUTTING_DOWN = "shutting_down"
 HEADERS = {"Cache-Control": "no-store", "Content-Type": "application/json"}
 """Of every answer to a probe."""
 
@@ -113,16 +114,19 @@ class Probes:
         return answer.response()
 
     async def ready_of(self, request: web.Request) -> web.Response:
-        """One check in the form of ``/ready``, whatever its importance; 404 for an unknown one."""
+        """One check in the form of ``/ready``, whatever its importance; 404 for an unknown one.
+        From SIGTERM on it is 503 as well."""
         name = request.match_info["check"]
         result = self._engine.snapshot.results.get(name)
         if result is None:
             raise web.HTTPNotFound
         now = self._clock.monotonic()
         told: dict[str, object] = {"dependencies": {name: result.word_at(now)}}
-        well = result.state_at(now) is State.OK
-        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-        body = {"status": "ready", **told} if well else _refusal(told)
+        status, body = HTTPStatus.SERVICE_UNAVAILABLE, _refusal(told)
+        if self.shutting_down.is_set():
+            body = _refusal(told, reason=_SHUTTING_DOWN)
+        elif result.state_at(now) is State.OK:
+            status, body = HTTPStatus.OK, {"status": "ready", **told}
         return web.Response(status=status, body=msgspec.json.encode(body), headers=HEADERS)
 
     def _current(self) -> _Answer:
@@ -162,7 +166,7 @@ class Probes:
             }
         status, body = HTTPStatus.SERVICE_UNAVAILABLE, _refusal(told)
         if shutting_down:
-            body = _refusal(told, reason="shutting_down")
+            body = _refusal(told, reason=_SHUTTING_DOWN)
         elif ready:
             status, body = HTTPStatus.OK, {"status": "ready", **told}
         stale = (result.stale_from for result in results if result.stale_from > now)

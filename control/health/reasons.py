@@ -17,6 +17,7 @@ _SPELLED: dict[str, str] = {
     "BusyLoadingError": "LoadingItsData",
     "InvalidCatalogNameError": "DatabaseNotFound",
     "ConnectionAcquisitionTimeoutError": "Timeout",
+    "BlockingIOError": "NotAccepting",
 }
 """Classes of our drivers whose name misleads, or differs from driver to driver."""
 

@@ -67,6 +67,9 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     details: dict[str, Any] | UnsetType = UNSET
 
 
+TOOK_MS = "response_time_ms"
+"""The detail that says how long the thing itself took, where another instance asked it."""
+
 _OWN = frozenset({WARNING, "pool", "memory", "round_trip_ms"})
 """Details that have a member of their own."""
 
@@ -108,10 +111,10 @@ def report(result: Result, monotonic: float, *, full: bool) -> CheckReport:
     if not full or result.at is None:
         return CheckReport(status=found, required=required)  # type: ignore[arg-type]
     own = {name: result.details[name] for name in _OWN & result.details.keys()}
-    others = {name: value for name, value in result.details.items() if name not in _OWN}
+    others = {name: value for name, value in result.details.items() if name not in {*_OWN, TOOK_MS}}
     return CheckReport(
         status=found,  # type: ignore[arg-type]
-        response_time_ms=milliseconds(result.duration_s),
+        response_time_ms=_took_ms(result),
         required=required,
         error=result.reason or UNSET,
         since=result.since or UNSET,
@@ -123,7 +126,12 @@ def report(result: Result, monotonic: float, *, full: bool) -> CheckReport:
 
 def slowest_ms(results: Iterable[Result]) -> float:
     """How long the slowest of the newest probes took."""
-    return milliseconds(max((result.duration_s for result in results), default=0.0))
+    return max(map(_took_ms, results), default=0.0)
+
+
+def _took_ms(result: Result) -> float:
+    found = result.details.get(TOOK_MS)
+    return found if isinstance(found, float) else milliseconds(result.duration_s)
 
 
 def milliseconds(seconds: float) -> float:

@@ -1,8 +1,9 @@
 """What a component is taken to be, as one look follows another: a pure rule.
 
 One bad look is none: it is repeated 10 s and 20 s later, and only three in a row confirm it. Two
-good ones in a row recover. Either is dated back to the first of its row. Whoever did not look for
-more than 2.5 intervals knows nothing any more.
+good ones in a row recover. Either is dated back to the first of its row. A look that an
+administrator asked for is enough by itself. Whoever did not look for more than 2.5 intervals knows
+nothing any more.
 """
 
 from datetime import datetime, timedelta
@@ -50,8 +51,9 @@ def is_fresh(checked_at: datetime | None, now: datetime) -> bool:
     return checked_at is not None and (now - checked_at).total_seconds() <= GAP_S
 
 
-def step(before: Judged, found: Status, at: datetime) -> Judged:
-    """What is held after ``found`` was seen. A look that is not later than the last is ignored."""
+def step(before: Judged, found: Status, at: datetime, *, asked: bool = False) -> Judged:
+    """What is held after ``found`` was seen, ``asked`` for or not. A look that is not later than
+    the last is ignored."""
     if before.checked_at is not None and at <= before.checked_at:
         return before
     if not is_fresh(before.checked_at, at):
@@ -61,14 +63,17 @@ def step(before: Judged, found: Status, at: datetime) -> Judged:
         return _settled(held, held.status, held.since)
     if held.status is None and found is Status.OPERATIONAL:
         return _settled(held, found, at)
-    return _row(held, found, at)
+    return _row(held, found, at, asked)
 
 
-def _row(held: Judged, found: Status, at: datetime) -> Judged:
+def _row(held: Judged, found: Status, at: datetime, asked: bool) -> Judged:
     """One more look that contradicts what is held."""
     falls = _is_fall(held.status, found)
     since, pending = held.pending_since, held.pending
-    if since is None or pending is None or _is_fall(held.status, pending) is not falls:
+    begins = since is None or pending is None or _is_fall(held.status, pending) is not falls
+    if asked:
+        return _settled(held, found, at if begins else since)
+    if since is None or pending is None or begins:
         return msgspec.structs.replace(held, pending=found, pending_since=at, pending_count=1)
     # What all of the row bear out: the mildest of failures, the worst of successes.
     agreed = min(pending, found, key=lambda s: s.rank) if falls else worst((pending, found))

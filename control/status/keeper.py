@@ -196,13 +196,18 @@ class Keeper:
             self.watch.glance(self.declared), held
         ):
             return
-        found = await self.watch.look(self.declared)
-        at = self.clock.now()
+        self.judge(await self.watch.look(self.declared))
+
+    def judge(self, found: Mapping[str, Observation], *, asked: bool = False) -> None:
+        """Hold what was found, while PostgreSQL is away; else it is entered there."""
+        held, at = self._local, self.clock.now()
+        if held is None:
+            return
         self.seen.append((at, found))
         self._local = {
             **held,
             **{
-                id_: judging.step(held.get(id_, Judged()), observation.status, at)
+                id_: judging.step(held.get(id_, Judged()), observation.status, at, asked=asked)
                 for id_, observation in found.items()
             },
         }
@@ -262,7 +267,7 @@ class Office:
     async def _look(self, *, asked: bool) -> None:
         """Look, and write what was found if it is about anything that was due."""
         keeper = self._keeper
-        found = await keeper.watch.look([row.definition for row in self._rows])
+        found = await keeper.watch.look([row.definition for row in self._rows], afresh=asked)
         at = keeper.clock.now()
         due = {
             row.definition.id
@@ -275,7 +280,7 @@ class Office:
             )
         }  # fmt: skip
         if asked or due & found.keys():
-            await self._write(found, at)
+            await self._write(found, at, asked=asked)
             await self._read()
             keeper.told()
         again = rounds.look_again_at(
@@ -286,10 +291,12 @@ class Office:
             again = min(again, at + timedelta(seconds=pause_s))
         self._due_at = again
 
-    async def _write(self, found: Mapping[str, Observation], at: datetime) -> None:
+    async def _write(
+        self, found: Mapping[str, Observation], at: datetime, *, asked: bool = False
+    ) -> None:
         keeper = self._keeper
         async with self._connection.transaction():
-            await rounds.record(self._connection, found, at, keeper.instance)
+            await rounds.record(self._connection, found, at, keeper.instance, asked=asked)
             rows = await reader.components(self._connection, at)
             await automatic.follow(self._connection, keeper.publisher, rows, at, keeper.mode)
 

@@ -45,7 +45,12 @@ async def declare(connection: Connection, definitions: Sequence[Definition], now
 
 
 async def record(
-    connection: Connection, found: Mapping[str, Observation], at: datetime, by: str
+    connection: Connection,
+    found: Mapping[str, Observation],
+    at: datetime,
+    by: str,
+    *,
+    asked: bool = False,
 ) -> list[Turn]:
     """Write what one look found, by component; returns what it changed. Inside a transaction."""
     queries = sql.queries("status_checks")
@@ -56,7 +61,7 @@ async def record(
         seen = found.get(row.definition.id)
         if seen is None:
             continue
-        after = judging.step(row.judged, seen.status, at)
+        after = judging.step(row.judged, seen.status, at, asked=asked)
         if after is row.judged:
             continue
         causes = _causes(row, after, seen)

@@ -1,7 +1,8 @@
 """What one instance sees: its health checks, and who is live in the fleet."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 
 from control.clock import Clock
 from control.errors import StoreUnavailable
@@ -18,6 +19,7 @@ from control.status.components import (
 )
 
 _ROLL_S = 3.0
+_AFRESH_S = 3.0
 _NAMES: dict[str, Kind] = {SERVICE: "service", WORKER: "worker"}
 
 
@@ -34,11 +36,22 @@ class Watch:
         self._clock = clock
         self._fleet: dict[str, Found] = {}
 
-    async def look(self, definitions: Iterable[Definition]) -> dict[str, Observation]:
+    async def look(
+        self, definitions: Sequence[Definition], *, afresh: bool = False
+    ) -> dict[str, Observation]:
         """What is found now, by component. The checks run by themselves, in the background; only
-        the fleet is asked for."""
+        the fleet is asked for. ``afresh``: those that tell of a component are run once more, as
+        far as they answer soon."""
+        if afresh:
+            await self._refresh({ref.name for each in definitions for ref in each.checks})
         self._fleet = await self._live()
         return self.glance(definitions)
+
+    async def _refresh(self, names: Set[str]) -> None:
+        if known := names & self._engine.snapshot.results.keys():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AFRESH_S):
+                    await self._engine.refresh(*known)
 
     def glance(self, definitions: Iterable[Definition]) -> dict[str, Observation]:
         """The same from memory."""

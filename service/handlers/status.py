@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -10,12 +10,14 @@ from aiohttp import web
 
 from control.errors import StoreUnavailable
 from control.ids import is_id
+from control.status.components import Observation
 from control.status.errors import Unknown
+from control.status.page import StatusPage
 from control.status.states import Status
 from control.status.view import IncidentView, StatusView, WindowView
 from service import inputs
 from service import status_bodies as b
-from service.appkeys import CLOCK, HEALTH, STATUS
+from service.appkeys import CLOCK, STATUS
 from service.handlers.jobs import answer
 from service.inputs import NoQuery
 from service.statuspage.standing import stand
@@ -100,18 +102,18 @@ async def window(request: web.Request) -> web.Response:
 
 
 async def look(request: web.Request) -> web.Response:
-    """Check now. What is found is entered by whoever keeps the page; the answer waits for it."""
+    """Check now. What is found is entered by whoever keeps the page, and counts there at once; the
+    answer waits for it."""
     page, clock = request.app[STATUS], request.app[CLOCK]
     asked_at = clock.now()
     with contextlib.suppress(StoreUnavailable):
         await page.components.request_look()
-    await request.app[HEALTH].refresh()
     declared = page.keeper.declared
-    found = await page.watch.look(declared)
-    with contextlib.suppress(StoreUnavailable, TimeoutError):
+    found = await page.watch.look(declared, afresh=True)
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LOOK_S):
             while True:
-                if _entered(await page.board.refresh(), asked_at):
+                if await _counted(page, found, asked_at):
                     break
                 await asyncio.sleep(_PAUSE_S)
     results = {
@@ -127,7 +129,17 @@ def since(incidents: Sequence[IncidentView], now: datetime, days: int) -> list[I
     return [each for each in incidents if (each.resolved_at or now) >= first]
 
 
-def _entered(view: StatusView, asked_at: datetime) -> bool:
+async def _counted(page: StatusPage, found: Mapping[str, Observation], asked_at: datetime) -> bool:
+    """Whether the keeper has entered a look since; where nobody can, this instance counts its
+    own."""
+    if page.keeper.local is not None:
+        page.keeper.judge(found, asked=True)
+        return True
+    try:
+        view = await page.board.refresh()
+    except StoreUnavailable:
+        page.keeper.suspect()
+        return False
     return any(each.last_checked and each.last_checked >= asked_at for each in view.components)
 
 

@@ -232,6 +232,11 @@ async def test_the_shapes_over_http(watched: Watched) -> None:
     async with watched.http.get("/ready") as response:
         assert response.status == 503
         assert (await response.json())["detail"]["reason"] == "shutting_down"
+    async with watched.http.get("/ready/redis") as response:
+        assert response.status == 503
+        assert (await response.json())["detail"] == {
+            "reason": "shutting_down", "dependencies": {"redis": "ok"},
+        }  # fmt: skip
     async with watched.http.get("/health") as response:
         assert response.status == 200
 

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from redis.asyncio import Redis
@@ -16,9 +17,10 @@ from control.clock import SystemClock
 from control.config import Config, load
 from control.errors import ConfigError
 from control.health import external
-from control.health.check import CannotTell, Check, Down, Importance
+from control.health.check import CannotTell, Check, Down, Importance, Result, State
 from control.health.external import NotSeenYet, services
 from control.health.reasons import reason
+from control.health.report import report
 from tests.conftest import LiveStores
 
 SECRET = "wr0ng-p4ssword"
@@ -66,6 +68,15 @@ async def instance(config: Config, name: str = "one") -> AsyncIterator[Check]:
         yield check
 
 
+def told(check: Check, details: Mapping[str, object]) -> Any:
+    """What bodies say of a probe that took a second, most of it to hear what another one saw."""
+    result = Result(
+        check.name, check.tags, check.importance, State.OK,
+        at=SystemClock().now(), duration_s=1.0, details=details,
+    )  # fmt: skip
+    return msgspec.to_builtins(report(result, 0.0, full=True))
+
+
 async def outcome(check: Check) -> Any:
     """``None`` where it is well, else the word that bodies show."""
     try:
@@ -108,12 +119,16 @@ async def test_one_instance_looks_and_the_others_see_what_it_saw(
         assert other.asked == ["/up?key=x"]
         assert first["seen_by"] == "i0"
         assert first["http_status"] == 200
+        assert told(fleet[0], first)["response_time_ms"] == first["response_time_ms"] > 0
         other.status = 500
         await redis.delete(keys.turn("shop"))  # the next turn
         words = await asyncio.gather(*(outcome(check) for check in fleet))
         assert "HTTP 500" in words
         assert {await outcome(check) for check in fleet} == {"HTTP 500"}
         assert len(other.asked) == 2
+        with pytest.raises(Down) as caught:
+            await fleet[0].probe()
+        assert caught.value.details.keys() == first.keys(), "it was asked all the same"
     left = [key.decode() for key in await redis.keys("drawbridge:{health}:*")]
     assert sorted(left) == [keys.seen("shop"), keys.turn("shop")]
     assert all(keys.is_listed(key) for key in left)
@@ -175,8 +190,11 @@ def test_the_setting_names_presets_and_addresses() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["supabase", "unheard-of", "stripe,stripe", "x=ftp://a", f"x=https://me:{SECRET}@a"]
-)
+    "text", [
+        "supabase", "unheard-of", "stripe,stripe", "x=ftp://a", f"x=https://me:{SECRET}@a",
+        "redis=https://a.b", "http://neo4j:7474",
+    ],
+)  # fmt: skip
 def test_what_the_setting_may_not_say(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         services(load(("test", {"DRAWBRIDGE_HEALTH_EXTERNAL": text})).health.external)

@@ -14,7 +14,8 @@ from control.flags.document import MAINTENANCE
 from control.principals import ApiKeys, Role
 from control.status import judging
 from control.stores.postgres import Database
-from service.appkeys import STATUS
+from service.appkeys import HEALTH, STATUS
+from tests.conftest import LiveStores
 from tests.serving import Served, problem, served, with_database
 from tests.stack import wait_until
 
@@ -187,6 +188,53 @@ async def test_a_look_on_demand_answers_for_every_component_and_is_entered(api: 
     assert list(found["results"]) == NAMES
     assert found["results"]["Database"] == "operational"
     assert (await get(api, "/api/status"))["components"][0]["last_checked"] > before
+
+
+async def test_what_a_look_on_demand_finds_counts_at_once(
+    api: Served, config: Config, stores: LiveStores
+) -> None:
+    """Also for a page that another instance keeps, and without a look of its own in between."""
+    async with served(config, admin_token="the-admin-token") as other:
+        await wait_until(lambda: settled(other))
+        await stores.stop("graph")
+        try:
+            for asked in (api, other):
+                found = await send(asked, "POST", "/api/status/health-check")
+                assert found["results"]["Graph"] == "major_outage"
+                for shown in (api, other):
+                    await wait_until(lambda at=shown: graph(at, "major_outage"), 2.0)
+        finally:
+            await stores.restart("graph")
+        await wait_until(lambda: state(api, "neo4j") == state(other, "neo4j") == "ok")
+        await send(api, "POST", "/api/status/health-check")
+        assert await graph(api, "operational")
+
+
+async def test_a_look_on_demand_counts_while_the_records_cannot_be_read(
+    api: Served, stores: LiveStores
+) -> None:
+    await stores.stop("postgres")
+    try:
+        await wait_until(lambda: state(api, "database") == "down")
+        await wait_until(lambda: api.app[STATUS].keeper.local is not None)
+        found = await send(api, "POST", "/api/status/health-check")
+        assert found["results"]["Database"] == "major_outage"
+        told = await get(api, "/api/status")
+        shown = {each["name"]: each["status"] for each in told["components"]}
+        assert (shown["Database"], told["overall_status"]) == ("major_outage", "major_outage")
+    finally:
+        await stores.restart("postgres")
+
+
+async def graph(api: Served, status: str) -> bool:
+    told = await get(api, "/api/status")
+    shown = {each["id"]: each["status"] for each in told["components"]}
+    worst = status if status != "operational" else told["overall_status"]
+    return bool((shown["graph"], told["overall_status"]) == (status, worst))
+
+
+def state(api: Served, check: str) -> str:
+    return str(api.app[HEALTH].snapshot.results[check].state)
 
 
 async def test_a_window_over_http_moves_the_bridge_and_the_api_stays_open(api: Served) -> None:

@@ -363,6 +363,7 @@ def test_the_reason_prefers_what_the_operating_system_said() -> None:
     wrapped.__cause__ = ConnectionRefusedError(111, "x")
     assert reason(wrapped) == "ConnectionRefused"
     assert reason(TimeoutError()) == "Timeout"
+    assert reason(BlockingIOError(11, "try again")) == "NotAccepting"
     assert reason(FileNotFoundError(2, "/secret/path")) == "SocketNotFound"
     loop = ValueError("a ring")
     loop.__context__ = KeyError("b")

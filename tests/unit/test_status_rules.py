@@ -169,6 +169,16 @@ def test_three_failures_confirm_and_date_back_and_two_successes_recover() -> Non
     assert (held.status, held.since) == (UP, after(140))
 
 
+def test_a_look_that_was_asked_for_is_enough_by_itself() -> None:
+    held = step(step(Judged(), UP, NOON), OUT, after(30), asked=True)
+    assert (held.status, held.since, held.pending) == (OUT, after(30), None)
+    held = step(held, UP, after(31), asked=True)
+    assert (held.status, held.since) == (UP, after(31))
+    held = step(step(held, OUT, after(60)), BAD, after(64), asked=True)
+    assert (held.status, held.since) == (BAD, after(60)), "it ends a row that is under way"
+    assert step(Judged(), OUT, NOON, asked=True).status is OUT
+
+
 def test_one_failure_among_successes_is_none_and_a_gap_is_unknown() -> None:
     held = step(step(step(Judged(), UP, NOON), OUT, after(60)), UP, after(70))
     assert (held.status, held.since, held.pending) == (UP, NOON, None)
