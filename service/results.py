@@ -26,19 +26,25 @@ class _Solution(msgspec.Struct):
 def with_run_id(result: bytes, run_id: str) -> bytes:
     """The JSON text of a result with ``run_id`` as its first member.
 
-    The text is not parsed: solutions may have a million columns. What is no object becomes the
-    member ``result`` of one.
+    The text is hardly ever parsed: solutions may have a million columns. What is no object, or one
+    that has such a member itself, becomes the member ``result`` of one.
     """
     head = f'{{"run_id":"{run_id}"'.encode()
-    if not result.startswith(b"{"):
+    if not result.startswith(b"{") or _has_run_id(result):
         return b'%b,"result":%b}' % (head, result)
     return head + (b"}" if result == b"{}" else b"," + result[1:])
+
+
+def _has_run_id(result: bytes) -> bool:
+    return b'"run_id":' in result and "run_id" in msgspec.json.decode(
+        result, type=dict[str, msgspec.Raw]
+    )
 
 
 def offers(result: bytes) -> tuple[str, ...]:
     """The representations that this result has."""
     if not flows.is_flow(result):
-        return JSON, CSV
+        return (JSON, CSV) if b'"solution":' in result else (JSON,)
     return MEDIA if flows.is_drawable(result) else (JSON, CSV, GRAPHML)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,35 @@ async def deaf(context: Any, payload: Any) -> Any:
             await asyncio.Event().wait()
 
 
+class Mute(ValueError):
+    """Says nothing of itself, whoever asks."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not now")
+
+
+@job("odd")
+async def odd(context: Any, payload: Any) -> Any:
+    """Tell of things that JSON has no form for, again and again, until asked to end."""
+    gate = Path(payload["gate"])
+    while not gate.exists():
+        context.progress(of=object(), half="\ud800", share=Decimal(1))
+        await asyncio.sleep(0.01)
+    return "well"
+
+
+@job("modest")
+async def modest(context: Any, payload: Any) -> Any:
+    """Say once how far it is, and keep that."""
+    context.progress(step=1)
+    context.checkpoint({"half": "done"})
+    await asyncio.Event().wait()
+
+
 @job("leaver", max_attempts=2)
 async def leaver(context: Any, payload: Any) -> Any:
-    """End the interpreter, or try to."""
-    raise SystemExit(3)
+    """End the interpreter, or try to; or fail in a way that cannot be told."""
+    raise {"exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "mute": Mute("no")}[payload]
 
 
 @job("poison", cpu=True, max_attempts=2)

@@ -10,6 +10,7 @@ import msgspec
 
 from control.errors import BridgeUp, ControlStateStale, StoreUnavailable
 from control.logs import Logger
+from worker import telling
 from worker.resources import Resource
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class JobContext:
         correlation_id: str,
         restored: Any,
         log: Logger,
-        on_progress: Callable[[dict[str, Any]], None],
+        on_progress: Callable[[msgspec.Raw], None],
         on_checkpoint: Callable[[bytes], None],
         submit: Submit,
         resources: Mapping[Any, Any] = _NONE,
@@ -80,7 +81,7 @@ class JobContext:
 
     def progress(self, **fields: Any) -> None:
         """Tell whoever follows the job how far it is; the newest call wins."""
-        self._on_progress(fields)
+        self._on_progress(msgspec.Raw(telling.encoded(fields)))
 
     def checkpoint(self, value: Any) -> None:
         """Keep ``value`` (anything JSON can hold) for the next attempt, should this one not end."""

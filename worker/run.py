@@ -11,6 +11,7 @@ from structlog.contextvars import bind_contextvars
 from control import cancelling
 from control.errors import InvalidInput
 from control.logs import Logger
+from worker import telling
 from worker.context import PASSING, JobContext, Submit
 from worker.cpu.frames import GraphAccess
 from worker.cpu.process import CpuProcess, Ended
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 DEAF_S = 2.0
 """How long an asynchronous function may go on after it was cancelled, to clean up after itself."""
 
-_MESSAGE_LENGTH = 500
 _LONGEST_WAIT_S = 366 * 86_400
 _STOPPED = Ended(None, JobError("Cancelled", "was stopped"), retryable=False, interrupted=True)
 _encode = msgspec.json.Encoder().encode
@@ -143,7 +143,7 @@ class TaskRun:
             result = _encode(await self._kind.run(self._context, payload))
         except asyncio.CancelledError:
             return _STOPPED
-        except (Exception, SystemExit) as error:  # which would end the worker
+        except BaseException as error:  # SystemExit and KeyboardInterrupt would end the worker
             return self._failed(error)
         interrupted = self._stopped and self._context.draining
         return Ended(result, None, retryable=False, interrupted=interrupted)
@@ -167,11 +167,10 @@ class TaskRun:
             self._on_deaf()
         await ending
 
-    def _failed(self, error: Exception | SystemExit) -> Ended:
+    def _failed(self, error: BaseException) -> Ended:
         if not isinstance(error, InvalidInput):
             self._log.warning("job raised", exc_info=error)
-        lines = str(error).splitlines() or [""]
-        told = JobError(type(error).__name__, lines[0][:_MESSAGE_LENGTH])
+        told = JobError(type(error).__name__, telling.message(error))
         retryable = isinstance(error, (*self._kind.retry_on, *PASSING))
         return Ended(None, told, retryable=retryable, retry_in_s=_stated_wait_s(error))
 

@@ -26,7 +26,7 @@ from worker.context import Terms
 from worker.cpu.context import Context
 from worker.cpu.frames import FrameType, GraphAccess, LogLine, Submission, Submitted
 from worker.cpu.process import CpuProcess, Ended
-from worker.jobs.job import Claim, JobError, JobState, Spec
+from worker.jobs.job import Claim, JobError, JobState, Spec, Told
 from worker.jobs.kinds import Kind, kind_of
 from worker.reporter import Reporter
 from worker.run import TaskRun
@@ -202,8 +202,8 @@ class _Recorder(Reporter):
             if self._timer is not None:
                 self._timer.cancel()
 
-    def on_progress(self, progress: dict[str, Any]) -> None:
-        self.seen.progress.append(msgspec.json.decode(msgspec.json.encode(progress, enc_hook=str)))
+    def on_progress(self, progress: Told) -> None:
+        self.seen.progress.append(msgspec.json.decode(msgspec.json.encode(progress)))
         self._look()
 
     def on_checkpoint(self, checkpoint: bytes) -> None:

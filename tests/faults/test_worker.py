@@ -3,13 +3,17 @@
 import asyncio
 import signal
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
 
+import pytest
 from redis.asyncio import Redis
 
 from control import cancelling, keys
 from tests.conftest import LiveStores
 from tests.faults.conftest import LEASE_S, Jobs, StartWorker
 from tests.processes import Replica
+from tests.stack import wait_until
 from tests.timing import timed
 from worker.jobs.job import JobState
 
@@ -127,18 +131,45 @@ async def test_an_asynchronous_function_deaf_to_everything_holds_up_neither_job_
     assert (await jobs.record(given_back)).status is JobState.QUEUED
 
 
+@pytest.mark.parametrize(
+    ("how", "error"), [("exit", "SystemExit"), ("interrupt", "KeyboardInterrupt"), ("mute", "Mute")]
+)
 async def test_a_function_that_exits_fails_and_its_worker_goes_on(
-    jobs: Jobs, worker: StartWorker
+    jobs: Jobs, worker: StartWorker, how: str, error: str
 ) -> None:
     async with worker() as one:
-        leaver = await jobs.submit("leaver")
+        leaver = await jobs.submit("leaver", how)
         await one.logged("job ended", run_id=leaver, status="failed")
         after = await jobs.submit("echo")
         await one.logged("job ended", run_id=after, status="completed")
     record = await jobs.record(leaver)
     assert record.attempt == 1
     assert record.error is not None
-    assert record.error.class_ == "SystemExit"
+    assert record.error.class_ == error
+
+
+async def test_what_one_job_says_harms_neither_it_nor_another(
+    jobs: Jobs, worker: StartWorker, redis: Redis, tmp_path: Path
+) -> None:
+    gate, asking = tmp_path / "gate", cast(Any, redis)
+    async with worker() as one:
+        odd = [await jobs.submit("odd", {"gate": str(gate)}) for _ in range(3)]
+        modest = [await jobs.submit("modest") for _ in range(20)]
+
+        async def told() -> bool:
+            records = [await jobs.record(run_id) for run_id in modest]
+            return all(record.progress == {"step": 1} for record in records)
+
+        await wait_until(told)
+        gate.touch()
+        for run_id in odd:
+            await one.logged("job ended", run_id=run_id, status="completed")
+            progress = (await jobs.record(run_id)).progress
+            assert progress is not None
+            assert (progress["half"], progress["share"]) == ("?", "1")
+        for run_id in modest:
+            assert await asking.hget(keys.job(run_id), "checkpoint") == b'{"half":"done"}'
+            await jobs.state.cancel_job(run_id)
 
 
 async def test_a_scheduled_job_runs_when_it_is_due(jobs: Jobs, worker: StartWorker) -> None:

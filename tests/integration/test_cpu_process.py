@@ -151,6 +151,8 @@ async def test_printing_does_no_harm() -> None:
         ("exit", JobError("SystemExit", "the function called sys.exit(4)"), False),
         ("memory", JobError("OutOfMemory", "the job needs more memory than it may use"), False),
         ("interrupt", JobError("KeyboardInterrupt", ""), False),
+        ("half", JobError("ValueError", "bad ? name"), False),
+        ("mute", JobError("Mute", ""), False),
     ],
 )
 async def test_what_the_function_raises(what: str, error: JobError, retryable: bool) -> None:

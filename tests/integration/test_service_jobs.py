@@ -88,8 +88,12 @@ async def test_a_result_carries_its_run_id(api: Served) -> None:
 
 @pytest.mark.parametrize(
     ("returned", "shown"),
-    [({}, {}), ([1, 2], {"result": [1, 2]}), (None, {"result": None}), ("a", {"result": "a"})],
-)
+    [
+        ({}, {}), ([1, 2], {"result": [1, 2]}), (None, {"result": None}), ("a", {"result": "a"}),
+        ({"run_id": "mine"}, {"result": {"run_id": "mine"}}),
+        ({"of": {"run_id": "mine"}}, {"of": {"run_id": "mine"}}),
+    ],
+)  # fmt: skip
 async def test_whatever_a_kind_returns_is_shown(api: Served, returned: object, shown: dict) -> None:
     run_id = await solved(api, returned)
     async with api.http.get(f"/jobs/{run_id}/result") as response:
@@ -105,6 +109,13 @@ async def test_a_result_as_csv(api: Served, accept: str) -> None:
         assert response.headers["Vary"] == "Accept"
         text = await response.text()
     assert text == 'column,value\r\nx,3.0\r\n"y,1",1.0\r\n"q""2",-0.5\r\n'
+
+
+async def test_what_has_no_columns_is_not_given_as_csv(api: Served) -> None:
+    run_id = await solved(api, {"rows": [1, 2, 3]})
+    async with api.http.get(f"/jobs/{run_id}/result", headers={"Accept": "text/csv"}) as response:
+        assert response.status == 406
+        assert (await problem(response))["available"] == ["application/json"]
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/*", "text/csv;q=0.5, */*", ""])

@@ -43,6 +43,11 @@ def printing(context: Context, payload: Any) -> str:
     return "printed"
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not now")
+
+
 @job("t.raise", cpu=True, retry_on=(Hiccup, ConnectionError))
 def raising(context: Context, payload: str) -> None:
     raise {
@@ -54,6 +59,8 @@ def raising(context: Context, payload: str) -> None:
         "exit": SystemExit(4),
         "memory": MemoryError(),
         "interrupt": KeyboardInterrupt(),
+        "half": ValueError("bad \ud800 name"),
+        "mute": Mute(),
     }[payload]
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from control.errors import ConfigError
+from worker import telling
 from worker.cpu.context import Context, NotSubmitted
 from worker.cpu.frames import (
     LAST,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 NICENESS = 5
 ORPHANED = 3
 """Exit status of a process whose worker went away."""
-LONGEST_MESSAGE = 500
 _READ = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
@@ -181,13 +181,12 @@ def _report(link: Link, error: BaseException, *, retryable: bool, interrupted: b
         failure = Failure("OutOfMemory", OUT_OF_MEMORY, False, interrupted)
     elif isinstance(error, SystemExit):
         message = f"the function called sys.exit({error.code!r})"
-        failure = Failure("SystemExit", message[:LONGEST_MESSAGE], retryable, interrupted)
+        failure = Failure("SystemExit", message[: telling.LONGEST_MESSAGE], retryable, interrupted)
     else:
-        message = str(error).strip().partition("\n")[0]
-        failure = Failure(type(error).__name__, message[:LONGEST_MESSAGE], retryable, interrupted)
+        failure = Failure(type(error).__name__, telling.message(error), retryable, interrupted)
     trace = "".join(traceback.format_exception(error, limit=-20))[-8_000:]
     line = LogLine("debug", "the function of a job raised", {"traceback": trace})
-    link.send(FrameType.LOG, msgspec.json.encode(line))
+    link.send(FrameType.LOG, telling.encoded(line))
     _flush()
     link.send(FrameType.FAILURE, msgspec.msgpack.encode(failure))
 
@@ -195,7 +194,7 @@ def _report(link: Link, error: BaseException, *, retryable: bool, interrupted: b
 def _of_memory(error: BaseException | None) -> bool:
     """Whether a lack of memory is behind ``error``."""
     while error is not None:
-        if isinstance(error, MemoryError) or lacks_memory(str(error)):
+        if isinstance(error, MemoryError) or lacks_memory(telling.text(error)):
             return True
         error = error.__cause__
     return False

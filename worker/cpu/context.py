@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from control.errors import DrawbridgeError
+from worker import telling
 from worker.cpu.frames import FrameType, GraphAccess, LogLine, Submission, Submitted
 
 Send = Callable[[FrameType, bytes], None]
@@ -167,7 +168,7 @@ class Log:
 
     def _line(self, level: str, event: str, fields: dict[str, Any]) -> None:
         line = LogLine(level, event, fields)
-        self._send(FrameType.LOG, msgspec.json.encode(line, enc_hook=str))
+        self._send(FrameType.LOG, telling.encoded(line))
 
 
 class _Sampler:
@@ -203,8 +204,17 @@ class _Sampler:
                 self._changed.wait_for(lambda: self._finished or self._newest is not None)
                 fields, self._newest = self._newest, None
             if fields is not None:
-                self._send(FrameType.PROGRESS, msgspec.json.encode(fields, enc_hook=str))
+                self._tell(fields)
             with self._changed:
                 if self._finished and self._newest is None:
                     return
                 self._changed.wait_for(lambda: self._finished, timeout=PROGRESS_EVERY_S)
+
+    def _tell(self, fields: dict[str, Any]) -> None:
+        try:
+            told = telling.encoded(fields)
+        except Exception as error:  # the values' own code; the function goes on
+            line = LogLine("warning", "progress cannot be told", {"error": telling.text(error)})
+            self._send(FrameType.LOG, telling.encoded(line))
+        else:
+            self._send(FrameType.PROGRESS, told)

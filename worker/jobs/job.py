@@ -139,6 +139,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     came: Claim | None = None
 
 
+Told = dict[str, Any] | msgspec.Raw
+"""How far a job is: an object for people, or its JSON."""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a run ended.
 
@@ -151,7 +155,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: JobState
     result: bytes | None = None
     error: JobError | None = None
-    progress: dict[str, Any] | None = None
+    progress: Told | None = None
     retry_in_ms: int = 0
 
 
@@ -167,7 +171,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     run_id: str
     token: int
-    progress: dict[str, Any] | None = None
+    progress: Told | None = None
     checkpoint: bytes | None = None
 
 
