@@ -18,6 +18,7 @@ from control.errors import StoreUnavailable
 from control.flags import audit, commands, events
 from control.flags.answers import Answers
 from control.flags.commands import BadCommand, Command
+from control.flags.document import Document
 from control.flags.ledger import Ledger
 from control.flags.outcome import Outcome, Verdict
 from control.flags.projection import Projection, texts
@@ -78,7 +79,10 @@ class Controller:
         """What others may carry out before this instance looks at it, and when it was heard."""
         self._waiting: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue()
         self._changed_at: dict[str, tuple[float, str]] = {}
+        self._seen_at: dict[str, float] = {}
+        """When a flag was last seen to change, whoever changed it."""
         self._log = logs.get(__name__)
+        replica.on_change(self._see)
 
     def heard(self, message: bytes) -> None:
         """Take a message of the channel; what is a command is carried out when its turn comes.
@@ -212,8 +216,9 @@ class Controller:
 
     async def _too_soon(self, command: Command, heard_at: float) -> float | None:
         """Seconds until the flag may change again; ``None`` if it may now, which it then has."""
-        if self._overslept(command, heard_at):
-            return 0.001
+        wait_s = self._overslept(command, heard_at)
+        if wait_s is not None:
+            return wait_s
         key, mark = keys.debounce(command.flag), _mark(command)
         try:
             holder, left_ms = await self._hold([key], [mark, int(DEBOUNCE_S * 1000)])
@@ -234,13 +239,24 @@ class Controller:
         self._changed_at[command.flag] = (now, mark)
         return None
 
-    def _overslept(self, command: Command, heard_at: float) -> bool:
-        """Whether it was too soon when it was heard, and only its queueing made it late enough: of
-        many that come at once one is carried out, however long the others queue."""
+    def _overslept(self, command: Command, heard_at: float) -> float | None:
+        """Seconds to wait where it was too soon when it was heard, and only its queueing made it
+        late enough: of many that come at once one is carried out, however long the others queue,
+        and whichever instance they queue at."""
         at, holder = self._changed_at.get(command.flag, (-math.inf, ""))
+        if holder == _mark(command):
+            return None
+        at = max(at, self._seen_at.get(command.flag, -math.inf))
         over_at, now = at + DEBOUNCE_S, self._clock.monotonic()
         waited_it_out = heard_at < over_at <= now and now - heard_at > QUEUED_S
-        return holder != _mark(command) and (heard_at < at or waited_it_out)
+        return max(0.001, over_at - now) if heard_at < at or waited_it_out else None
+
+    def _see(self, before: Document, after: Document) -> None:
+        now = self._clock.monotonic()
+        for name, flag in after.flags.items():
+            known = before.flags.get(name)
+            if known is not None and known.changed_at != flag.changed_at:
+                self._seen_at[name] = now
 
     async def _allow(self, command: Command, *, offline: bool) -> None:
         """The command changed nothing, so the next one need not wait."""

@@ -110,6 +110,22 @@ async def test_a_roll_that_somebody_spoilt_begins_anew(
     assert [report.id for report in await plane.replicas()] == [before.id]
 
 
+async def test_what_queued_while_another_instance_changed_the_flag_came_too_soon(
+    fleet: Planes, redis: Redis
+) -> None:
+    one, two = await fleet.open(), await fleet.open("worker")
+    heard_at = SystemClock().monotonic()
+    await one.change(commands.new("toggle", MAINTENANCE, actor="ann"))
+    await wait_until(lambda: two.replica.position == one.replica.position)
+    await redis.delete(keys.debounce(MAINTENANCE))  # as if its two seconds were over
+    queued = commands.new("toggle", MAINTENANCE, actor="bob")
+    outcome = await two.controller.carry_out(queued, heard_at=heard_at)
+    assert outcome.verdict is Verdict.DEBOUNCED
+    assert 0 < (outcome.retry_after_s or 0) <= 2
+    fresh = await two.change(commands.new("toggle", MAINTENANCE, actor="bob"))
+    assert fresh.verdict is Verdict.APPLIED
+
+
 async def test_who_came_too_soon_may_come_again(fleet: Planes, redis: Redis) -> None:
     """With the same id: a client that repeats a 429 does so with its Idempotency-Key."""
     plane = await fleet.open()
