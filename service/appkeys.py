@@ -82,6 +82,8 @@ CLOSING = web.AppKey("closing", asyncio.Event)
 """Set when the service stops: event streams end and their clients go on elsewhere."""
 
 REQUEST_ID = web.RequestKey("request_id", str)
+RUN_ID = web.RequestKey("run_id", str)
+"""The job that a request made."""
 PROBLEM = web.RequestKey("problem", Problem)
 """What the request was answered with, if it was an error."""
 

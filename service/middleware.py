@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from control import ids, logs
 from control.health.probes import HEADERS, Probes
 from service import inputs, problems
-from service.appkeys import HEALTH, PROBLEM, REQUEST_ID, TRACEPARENT
+from service.appkeys import HEALTH, PROBLEM, REQUEST_ID, RUN_ID, TRACEPARENT
 from service.traffic import Traffic, route_of
 
 if TYPE_CHECKING:
@@ -193,8 +193,11 @@ def _request_id(request: web.BaseRequest) -> str:
 def _log_line(request: web.Request, route: str, status: int, took_s: float) -> None:
     """One line a request, and no query: it may hold secrets."""
     said: dict[str, object] = {}
+    run_id = request.get(RUN_ID) or request.match_info.get("run_id", "")
+    if ids.is_id(run_id):
+        said["run_id"] = run_id
     if problem := request.get(PROBLEM):
-        said = {"problem": problem.type.name, "detail": problem.detail}
+        said |= {"problem": problem.type.name, "detail": problem.detail}
     log = _LOG.debug if status < 400 and route.startswith(_PROBES) else _LOG.info
     log(
         "request",

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from control.errors import DrawbridgeError, InvalidInput, StoreUnavailable
 from service import auth, deadline, inputs, problems
-from service.appkeys import CALLBACKS, JOBS, REQUEST_ID
+from service.appkeys import CALLBACKS, JOBS, REQUEST_ID, RUN_ID
 from service.handlers.jobs import JobHandlers, Links, answer
 from service.problems import Problem
 from worker.jobs.job import Accepted, JobState, NewJob, Spec, priority_name
@@ -139,6 +139,7 @@ async def submit(
     async with deadline.redis(sending=len(one.payload)):
         accepted = await jobs.create_job(new)
     receipt = _receipt(family, accepted)
+    request[RUN_ID] = receipt.run_id
     location = f"{family.path}/{receipt.run_id}"
     return answer(receipt, 202 if accepted.created else 200, Location=location)
 

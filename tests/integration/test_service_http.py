@@ -82,6 +82,16 @@ async def test_one_log_line_a_request_without_its_query(api) -> None:
     assert "abc" not in str(line)
 
 
+async def test_the_line_of_a_request_about_a_job_has_its_id(api) -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with api.http.post("/optimize", data=MODEL, headers=MPS) as response:
+            run_id = (await response.json())["run_id"]
+        async with api.http.get(f"/jobs/{run_id}"), api.http.get("/jobs/nonsense"):
+            pass
+    told = [line.get("run_id") for line in lines if line["event"] == "request"]
+    assert told == [run_id, run_id, None]
+
+
 async def test_security_headers_are_on_every_answer(api) -> None:
     for path in ("/health", "/jobs", "/nowhere", "/docs"):
         async with api.http.get(path) as response:
