@@ -68,6 +68,13 @@ def soon(**span: float) -> str:
     return iso(SystemClock().now() + timedelta(**span))
 
 
+async def events_told(database: Database) -> list[str]:
+    """What was told so far."""
+    async with database.acquire() as connection:
+        rows = await connection.fetch("SELECT id FROM drawbridge.status_events ORDER BY id")
+    return [row["id"] for row in rows]
+
+
 async def test_the_whole_has_exactly_its_members(api: Served) -> None:
     for path in ("/api/status", "/api/status/"):
         whole = await get(api, path)
@@ -136,6 +143,25 @@ async def test_an_incident_from_its_opening_to_its_end(api: Served) -> None:
     assert listed.keys() == INCIDENT
     assert listed["resolved_at"]
     assert (await get(api, "/api/status"))["overall_status"] in ("operational", "unknown")
+
+
+async def test_what_an_update_resolved_is_explained_afterwards_once(
+    api: Served, database: Database
+) -> None:
+    made = await send(api, "POST", "/api/status/incidents/create", {"title": "t"}, 201)
+    where = f"/api/status/incidents/{made['id']}"
+    over = await send(api, "POST", where + "/updates", {"message": "Over.", "status": "resolved"})
+    assert (over["root_cause"], over["resolution"]) == (None, None)
+    before = await events_told(database)
+    await send(api, "POST", where + "/resolve", {}, 409)
+    await send(api, "POST", where + "/resolve", {"root_cause": " "}, 422)
+    reasons = {"root_cause": "A cache was full.", "resolution": "It was emptied."}
+    done = await send(api, "POST", where + "/resolve", reasons)
+    assert done == {**over, **reasons, "updated_at": done["updated_at"]}
+    assert done == await get(api, where), "what everybody reads"
+    assert await events_told(database) == before, "nobody is told again"
+    again = await send(api, "POST", where + "/resolve", {"root_cause": "Another."}, 409)
+    assert again["current"] == "resolved"
 
 
 async def test_incidents_that_cannot_be(api: Served) -> None:
