@@ -255,6 +255,10 @@ async def test_a_window_over_http_moves_the_bridge_and_the_api_stays_open(api: S
     }, 201)  # fmt: skip
     ended = await send(api, "POST", f"/api/status/maintenance/series/{series['series']}/cancel")
     assert {each["status"] for each in ended["maintenance_windows"]} == {"cancelled"}
+    for rule in ({}, {"recurrence": "FREQ=WEEKLY"}):
+        bad = {**later, **rule, "timezone": "Mars/Olympus"}
+        refused = await send(api, "POST", "/api/status/maintenance", bad, 422)
+        assert refused["field"] == "timezone"
     bad = {**later, "recurrence": "FREQ=SECONDLY"}
     assert (await send(api, "POST", "/api/status/maintenance", bad, 422))["field"] == "recurrence"
 
