@@ -30,7 +30,7 @@ def table() -> tuple[Route, ...]:
 def _reads() -> tuple[Route, ...]:
     tag, anyone = "Status", Access.PUBLIC
     rows = (
-        (_ROOT, status.whole, "How everything is", b.StatusBody, None, (p.INVALID,)),
+        (_ROOT, status.whole, "How everything is", b.StatusBody, None, ()),
         (_ROOT + "/components", status.components, "Every component", b.ComponentList, None, ()),
         (_COMPONENT, status.component, "A component and its uptime", b.ComponentBody, None,
          (p.NOT_FOUND,)),

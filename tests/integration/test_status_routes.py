@@ -95,6 +95,12 @@ async def test_the_whole_has_exactly_its_members(api: Served) -> None:
     for days, status in (("1", 200), ("365", 200), ("0", 422), ("366", 422), ("x", 422)):
         async with api.http.get("/api/status/incidents", params={"days": days}) as response:
             assert response.status == status
+    bust = "_=123&utm_source=x&_=4"  # as links and caches add it
+    for path in ("", "/components", "/components/api", "/incidents", "/maintenance"):
+        await get(api, f"/api/status{path}?{bust}")
+    for path in ("incidents?days=0", "incidents?days=1&days=2", "maintenance?detail=x"):
+        async with api.http.get(f"/api/status/{path}&{bust}") as response:
+            assert response.status == 422, path
     for unknown in ("components/none", "incidents/none", "maintenance/01J00000000000000000000000"):
         async with api.http.get(f"/api/status/{unknown}") as response:
             assert response.status == 404
