@@ -10,7 +10,7 @@ from aiohttp import web
 from control.errors import InvalidInput
 from control.flags.document import Position
 from service.appkeys import TRACEPARENT
-from worker.jobs.kinds import invalid
+from worker.jobs.misfit import invalid
 
 T = TypeVar("T", bound=msgspec.Struct)
 MAX_IDEMPOTENCY_KEY = 255
@@ -38,7 +38,7 @@ def query(request: web.Request, kind: type[T]) -> T:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, kind) from None
 
 
 def idempotency_key(request: web.Request) -> str | None:

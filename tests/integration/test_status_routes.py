@@ -182,6 +182,10 @@ async def test_incidents_that_cannot_be(api: Served) -> None:
     ):  # fmt: skip
         refused = await send(api, "POST", "/api/status/incidents/create", body, 422)
         assert field in refused["detail"]
+    unknown = {"title": "t", "severity": "high"}
+    refused = await send(api, "POST", "/api/status/incidents/create", unknown, 422)
+    assert refused["detail"].startswith("severity: ")
+    assert "minor, major, critical" in refused["detail"]
     for path in ("incidents/%00/resolve", "maintenance/x/extend", "components/%C3%A9/override"):
         method = "PUT" if path.endswith("override") else "POST"
         body = {"status": "degraded", "until": soon(hours=1)} if method == "PUT" else {"minutes": 1}
