@@ -7,6 +7,7 @@ large model holds up the loop.
 """
 
 import asyncio
+import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TypeVar
@@ -16,7 +17,7 @@ from aiohttp import HttpVersion11, web
 
 from service.appkeys import ENTRANCE
 from service.problems import MALFORMED, OTHER, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Problem
-from worker.jobs.kinds import invalid
+from worker.jobs.misfit import invalid
 
 T = TypeVar("T")
 ENCODINGS = ("gzip", "deflate")
@@ -25,6 +26,8 @@ SLOWEST = 16 << 10
 
 _BLOCK = 256 << 10
 _MAX_MEMBERS = 10_000
+_LONE = re.compile(rb"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u)")
+"""The first half of a surrogate pair, escaped, without a second one."""
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
@@ -98,7 +101,7 @@ def json(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, kind) from None
     except UnicodeDecodeError:
         text(body)  # raises, with the place in the whole body
         raise
@@ -252,9 +255,13 @@ async def _invite(request: web.Request) -> None:
 def _not_json(body: bytes, reason: str) -> Problem:
     members: dict[str, int] = {}
     _, _, after = reason.rpartition("(byte ")
+    byte = len(body)
     if after.rstrip(")").isdigit():
         byte = int(after.rstrip(")"))
         members = {"byte": byte, "line": _line(body, byte)}
+    # Where little follows a lone one, the decoder says that the body ends too soon.
+    if "surrogate" in reason or _LONE.search(body[max(0, byte - 12) : byte + 2]):
+        return Problem(MALFORMED, "The body is no valid Unicode: it has a lone surrogate.", members)
     return Problem(MALFORMED, f"The body is not JSON: {reason}.", members)
 
 

@@ -10,9 +10,9 @@ from aiohttp import web
 from control.errors import InvalidInput
 from control.flags.document import Position
 from service.appkeys import TRACEPARENT
-from worker.jobs.kinds import invalid
+from worker.jobs.misfit import invalid
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 MAX_IDEMPOTENCY_KEY = 255
 _QUOTED = re.compile(r'"([^"]*)"')
 _TRACEPARENT = re.compile(
@@ -25,18 +25,20 @@ class NoQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def query(request: web.Request, kind: type[T]) -> T:
-    """The query as ``kind``, a struct that forbids unknown fields.
+    """The query as ``kind``. Parameters that it does not know are ignored unless it forbids them.
 
     Raises :class:`InvalidInput` naming the parameter that is unknown, wrong or given twice.
     """
     given = dict(request.query)
-    if len(given) != len(request.query):
-        twice = next(name for name in given if len(request.query.getall(name)) > 1)
-        raise InvalidInput("is given more than once", twice)
+    if not kind.__struct_config__.forbid_unknown_fields:
+        given = {name: given[name] for name in kind.__struct_encode_fields__ if name in given}
+    for name in given:
+        if len(request.query.getall(name)) > 1:
+            raise InvalidInput("is given more than once", name)
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, kind) from None
 
 
 def idempotency_key(request: web.Request) -> str | None:

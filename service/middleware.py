@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from control import ids, logs
 from control.health.probes import HEADERS, Probes
 from service import inputs, problems
-from service.appkeys import HEALTH, PROBLEM, REQUEST_ID, RUN_ID, TRACEPARENT
+from service.appkeys import HEALTH, PROBLEM, REQUEST_ID, RUN_ID, STATUS_SITE, TRACEPARENT
 from service.traffic import Traffic, route_of
 
 if TYPE_CHECKING:
@@ -152,7 +152,15 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError:
         return web.Response(status=CLIENT_LEFT)
     except Exception as error:
+        if isinstance(error, web.HTTPNotFound) and _is_page(request):
+            return request.app[STATUS_SITE].missing().to(request)
         return problem_of(request, error).response(request[REQUEST_ID])
+
+
+def _is_page(request: web.Request) -> bool:
+    """Whether somebody looks for a page of the status, who would be shown JSON otherwise."""
+    below = request.path.startswith("/status/")
+    return below and "text/html" in request.headers.get("Accept", "")
 
 
 def problem_of(request: web.Request, error: Exception) -> problems.Problem:

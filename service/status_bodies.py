@@ -168,15 +168,15 @@ class Looked(msgspec.Struct, frozen=True):
     results: dict[str, Status]
 
 
-class IncidentsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far back, and how much of each."""
+class IncidentsQuery(msgspec.Struct, frozen=True):
+    """How far back, and how much of each. What links and caches add to it is ignored."""
 
     days: Annotated[int, Meta(ge=1, le=365)] = 90
     detail: bool = False
 
 
-class WindowsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much of each."""
+class WindowsQuery(msgspec.Struct, frozen=True):
+    """How much of each. What links and caches add to it is ignored."""
 
     detail: bool = False
 

@@ -30,7 +30,7 @@ def table() -> tuple[Route, ...]:
 def _reads() -> tuple[Route, ...]:
     tag, anyone = "Status", Access.PUBLIC
     rows = (
-        (_ROOT, status.whole, "How everything is", b.StatusBody, None, (p.INVALID,)),
+        (_ROOT, status.whole, "How everything is", b.StatusBody, None, ()),
         (_ROOT + "/components", status.components, "Every component", b.ComponentList, None, ()),
         (_COMPONENT, status.component, "A component and its uptime", b.ComponentBody, None,
          (p.NOT_FOUND,)),
@@ -63,7 +63,9 @@ def _incidents() -> tuple[Route, ...]:
               "A draft is published by it. Nothing more can be said of one that is resolved.",
               body={JSON: b.IncidentUpdate}, refusals=_ON, slash=True),
         Route("POST", _INCIDENT + "/resolve", c.resolve_incident, only, tag,
-              "Resolve an incident", one, "A draft is closed without telling anybody.",
+              "Resolve an incident", one,
+              "A draft is closed without telling anybody. Of one that an update has resolved, the "
+              "root cause and the resolution are entered, once; nobody is told again.",
               body={JSON: b.IncidentResolve}, refusals=_ON, slash=True),
         Route("POST", _INCIDENT + "/publish", c.publish_incident, only, tag,
               "Publish a draft as it stands", one, refusals=_BARE, slash=True),

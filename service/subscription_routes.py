@@ -82,5 +82,5 @@ def _page(
     return Route(
         method, path, handler, Access.PUBLIC, "Subscriptions", summary,
         {status: Answer(meaning, html) for status, meaning in shown.items()}, body=body,
-        body_optional=True, around=subscription_pages.paged,
+        body_optional=True, slash=True, around=subscription_pages.paged,
     )  # fmt: skip

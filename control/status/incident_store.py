@@ -54,17 +54,22 @@ class Incidents:
     ) -> IncidentView:
         """Say that it is over, and why it was. A draft is closed without telling anybody.
 
-        Raises as :meth:`update` does.
+        Of one that is resolved already, and of which nobody has said why, the reasons are entered,
+        and nobody is told again. Raises as :meth:`update` does.
         """
         now = self._clock.now()
+        cause = incidents.reason(root_cause, "root_cause")
+        ended = incidents.reason(resolution, "resolution")
         said = Said(
-            message=resolution or "This incident has been resolved.",
+            message=ended or "This incident has been resolved.",
             status=IncidentStatus.RESOLVED,
-            root_cause=root_cause,
-            resolution=resolution,
+            root_cause=cause,
+            resolution=ended,
         )
         async with self._publisher.publication() as publication:
             before = await _locked(publication.connection, id_)
+            if (cause or ended) and _is_unexplained(before):
+                return await _explain(publication.connection, id_, cause, ended, now)
             said = incidents.checked_said(said, before.status, now)
             return await say(publication, before, said, by, now)
 
@@ -150,6 +155,21 @@ async def _locked(connection: Connection, id_: str) -> IncidentView:
     found = await reader.incident(connection, id_, draft=True)
     if found is None:
         raise Unknown("incident", id_)
+    return found
+
+
+def _is_unexplained(incident: IncidentView) -> bool:
+    """Whether it was resolved without a cause, as by an update, or by itself."""
+    return incident.status is IncidentStatus.RESOLVED and incident.root_cause is None
+
+
+async def _explain(
+    connection: Connection, id_: str, cause: str | None, ended: str | None, now: datetime
+) -> IncidentView:
+    """Enter the reasons: what was said, and when it was over, stays."""
+    await connection.execute(sql.queries("status_incidents")["explain"], id_, cause, ended, now)
+    found = await reader.incident(connection, id_, draft=True)
+    assert found is not None  # noqa: S101 - it was written in this transaction
     return found
 
 

@@ -81,18 +81,20 @@ def checked_said(said: Said, before: IncidentStatus, now: datetime) -> Said:
     if status not in LEGAL[before]:
         raise Illegal(f"The incident is {before}: nothing more is said of it.", before)
 
-    def optional(text: str | None, where: str) -> str | None:
-        return None if text is None else texts.text(text, where)
-
     return msgspec.structs.replace(
         said,
         status=status,
         message=texts.text(said.message, "message"),
         estimated_resolution=texts.future(said.estimated_resolution, now, "estimated_resolution"),
         next_update=texts.future(said.next_update, now, "next_update"),
-        root_cause=optional(said.root_cause, "root_cause"),
-        resolution=optional(said.resolution, "resolution"),
+        root_cause=reason(said.root_cause, "root_cause"),
+        resolution=reason(said.resolution, "resolution"),
     )
+
+
+def reason(text: str | None, where: str) -> str | None:
+    """Why it was, or what ended it, where that is known. Raises :class:`InvalidInput`."""
+    return None if text is None else texts.text(text, where)
 
 
 def severity_of(statuses: Mapping[str, Status]) -> Severity:

@@ -13,7 +13,7 @@ import msgspec
 
 from control.errors import InvalidInput
 from control.flags.document import Flag
-from control.status import texts
+from control.status import recurrence, texts
 from control.status.states import WindowStatus
 
 LONGEST = timedelta(days=31)
@@ -72,6 +72,7 @@ def checked_new(new: NewWindow, now: datetime) -> NewWindow:
     if new.start < now - BEGUN:
         raise InvalidInput("is past", "scheduled_start")
     times(new.start, new.end, now)
+    recurrence.zone(new.timezone)  # of a single window too: nobody else would notice the slip
     return msgspec.structs.replace(
         new,
         title=texts.title(new.title),

@@ -19,7 +19,6 @@ from service import inputs
 from service import status_bodies as b
 from service.appkeys import CLOCK, STATUS
 from service.handlers.jobs import answer
-from service.inputs import NoQuery
 from service.statuspage.standing import stand
 
 RECENT_DAYS, RECENT = 30, 20
@@ -32,7 +31,6 @@ _OPEN = {"Cache-Control": "no-cache", "Access-Control-Allow-Origin": "*"}
 
 async def whole(request: web.Request) -> web.Response:
     """Components, what happened, what is planned."""
-    inputs.query(request, NoQuery)
     view, now = _view(request)
     recent = since(view.incidents, now, RECENT_DAYS)
     open_ = [each for each in recent if each.resolved_at is None]

@@ -1,6 +1,6 @@
 """RSS 2.0 and Atom (RFC 4287): every update as an item of its own, or an entry an incident."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -20,6 +20,12 @@ RSS = "application/rss+xml; charset=utf-8"
 ATOM = "application/atom+xml; charset=utf-8"
 
 _MOST = 100
+"""So many items a feed has of each kind at most: planned maintenance must not push out what
+happened, nor a bad month what is planned."""
+
+
+_Item = tuple[told.Said, IncidentView | WindowView, str, str]
+"""What was said, of what, the folder of its page, and the name of its kind."""
 
 
 class _Dated:
@@ -45,17 +51,18 @@ class _Atom(_Dated, Atom1Feed):  # type: ignore[misc]
 def updates_rss(site: Site, standing: Standing, _now: datetime) -> str:
     """Every update, newest first: what an item says never changes."""
     feed = _feed(_Rss, site, standing, "updates", "/api/status/rss")
-    items = [
+    happened = [
         (each, incident, "incidents", "Incident")
         for incident in standing.incidents
         for each in told.of_incident(incident)
-    ] + [
+    ]
+    maintained = [
         (each, window, "maintenance", "Maintenance")
-        for window in standing.windows
+        for window in _newsworthy(standing.windows)
         for each in told.of_window(window)
     ]
-    items.sort(key=lambda item: (item[0].at, item[0].id), reverse=True)
-    for said, subject, folder, kind in items[:_MOST]:
+    items = _newest([*_newest(happened)[:_MOST], *_newest(maintained)[:_MOST]])
+    for said, subject, folder, kind in items:
         feed.add_item(
             title=clean(f"{STAGES[said.status]}: {subject.title}"),
             link=f"{site.url}/status/{folder}/{subject.id}{said.anchor}",
@@ -66,6 +73,23 @@ def updates_rss(site: Site, standing: Standing, _now: datetime) -> str:
             categories=[kind, *(clean(each.name) for each in said.affected)],
         )
     return _text(feed)
+
+
+def _newest(items: Iterable[_Item]) -> list[_Item]:
+    return sorted(items, key=lambda item: (item[0].at, item[0].id), reverse=True)
+
+
+def _newsworthy(windows: Iterable[WindowView]) -> Iterator[WindowView]:
+    """Those of ``windows``, by their start, that are news: of a series that is made ahead only the
+    next one, and of what was called off at once only the one that had been announced so."""
+    told_of = set()
+    for window in windows:
+        if window.series is not None and window.started_at is None:
+            alike = (window.series, window.ended_at)
+            if alike in told_of:
+                continue
+            told_of.add(alike)
+        yield window
 
 
 def history_rss(site: Site, standing: Standing, _now: datetime) -> str:

@@ -92,7 +92,7 @@ class StatusSite:
         today = self._clock.now().date()
         first = first or today.replace(day=1)
         if not date(_FIRST_YEAR, 1, 1) <= first <= today:
-            return self._missing()
+            return self.missing()
         horizon = today - timedelta(days=INCIDENT_DAYS - 1)
         standing = self._press.standing
         if first >= horizon and len(standing.incidents) < MOST:
@@ -145,6 +145,10 @@ class StatusSite:
             lambda _standing, _now: press.printed(badges.badge(label, status), badges.SVG),
         )
 
+    def missing(self) -> Printed:
+        """The page that says that there is none."""
+        return self._once(pages.missing_page(self._here), HTTPStatus.NOT_FOUND)
+
     def _page(self, key: Hashable, write: Callable[[datetime, Standing], str]) -> Printed:
         return self._press.print(
             key, lambda standing, now: press.printed(write(now, standing), HTML, policy=_POLICY)
@@ -165,11 +169,8 @@ class StatusSite:
         except StoreUnavailable:
             return self._once(pages.unreadable_page(self._here), HTTPStatus.SERVICE_UNAVAILABLE)
         if found is None:
-            return self._missing()
+            return self.missing()
         return self._once(write(self._here, found, self._clock.now()))
-
-    def _missing(self) -> Printed:
-        return self._once(pages.missing_page(self._here), HTTPStatus.NOT_FOUND)
 
     def _month(self, first: date, standing: Standing, incidents: Sequence[IncidentView]) -> Month:
         """What of these, and of the windows that are known, began in the month."""

@@ -69,6 +69,13 @@ def soon(**span: float) -> str:
     return iso(SystemClock().now() + timedelta(**span))
 
 
+async def events_told(database: Database) -> list[str]:
+    """What was told so far."""
+    async with database.acquire() as connection:
+        rows = await connection.fetch("SELECT id FROM drawbridge.status_events ORDER BY id")
+    return [row["id"] for row in rows]
+
+
 async def test_the_whole_has_exactly_its_members(api: Served) -> None:
     for path in ("/api/status", "/api/status/"):
         whole = await get(api, path)
@@ -89,6 +96,12 @@ async def test_the_whole_has_exactly_its_members(api: Served) -> None:
     for days, status in (("1", 200), ("365", 200), ("0", 422), ("366", 422), ("x", 422)):
         async with api.http.get("/api/status/incidents", params={"days": days}) as response:
             assert response.status == status
+    bust = "_=123&utm_source=x&_=4"  # as links and caches add it
+    for path in ("", "/components", "/components/api", "/incidents", "/maintenance"):
+        await get(api, f"/api/status{path}?{bust}")
+    for path in ("incidents?days=0", "incidents?days=1&days=2", "maintenance?detail=x"):
+        async with api.http.get(f"/api/status/{path}&{bust}") as response:
+            assert response.status == 422, path
     for unknown in ("components/none", "incidents/none", "maintenance/01J00000000000000000000000"):
         async with api.http.get(f"/api/status/{unknown}") as response:
             assert response.status == 404
@@ -139,6 +152,25 @@ async def test_an_incident_from_its_opening_to_its_end(api: Served) -> None:
     assert (await get(api, "/api/status"))["overall_status"] in ("operational", "unknown")
 
 
+async def test_what_an_update_resolved_is_explained_afterwards_once(
+    api: Served, database: Database
+) -> None:
+    made = await send(api, "POST", "/api/status/incidents/create", {"title": "t"}, 201)
+    where = f"/api/status/incidents/{made['id']}"
+    over = await send(api, "POST", where + "/updates", {"message": "Over.", "status": "resolved"})
+    assert (over["root_cause"], over["resolution"]) == (None, None)
+    before = await events_told(database)
+    await send(api, "POST", where + "/resolve", {}, 409)
+    await send(api, "POST", where + "/resolve", {"root_cause": " "}, 422)
+    reasons = {"root_cause": "A cache was full.", "resolution": "It was emptied."}
+    done = await send(api, "POST", where + "/resolve", reasons)
+    assert done == {**over, **reasons, "updated_at": done["updated_at"]}
+    assert done == await get(api, where), "what everybody reads"
+    assert await events_told(database) == before, "nobody is told again"
+    again = await send(api, "POST", where + "/resolve", {"root_cause": "Another."}, 409)
+    assert again["current"] == "resolved"
+
+
 async def test_incidents_that_cannot_be(api: Served) -> None:
     for body, field in (
         ({"title": ""}, "title"), ({"title": "a" * 201}, "title"), ({}, "title"),
@@ -151,6 +183,10 @@ async def test_incidents_that_cannot_be(api: Served) -> None:
     ):  # fmt: skip
         refused = await send(api, "POST", "/api/status/incidents/create", body, 422)
         assert field in refused["detail"]
+    unknown = {"title": "t", "severity": "high"}
+    refused = await send(api, "POST", "/api/status/incidents/create", unknown, 422)
+    assert refused["detail"].startswith("severity: ")
+    assert "minor, major, critical" in refused["detail"]
     for path in ("incidents/%00/resolve", "maintenance/x/extend", "components/%C3%A9/override"):
         method = "PUT" if path.endswith("override") else "POST"
         body = {"status": "degraded", "until": soon(hours=1)} if method == "PUT" else {"minutes": 1}
@@ -277,6 +313,10 @@ async def test_a_window_over_http_moves_the_bridge_and_the_api_stays_open(api: S
     }, 201)  # fmt: skip
     ended = await send(api, "POST", f"/api/status/maintenance/series/{series['series']}/cancel")
     assert {each["status"] for each in ended["maintenance_windows"]} == {"cancelled"}
+    for rule in ({}, {"recurrence": "FREQ=WEEKLY"}):
+        bad = {**later, **rule, "timezone": "Mars/Olympus"}
+        refused = await send(api, "POST", "/api/status/maintenance", bad, 422)
+        assert refused["field"] == "timezone"
     bad = {**later, "recurrence": "FREQ=SECONDLY"}
     assert (await send(api, "POST", "/api/status/maintenance", bad, 422))["field"] == "recurrence"
 

@@ -29,9 +29,13 @@ from tests.markup import Page, words
 from tests.serving import NOWHERE, Served, served
 from tests.stack import wait_until
 
-PAGES = ("/status", "/status/", "/status/history", "/status/widget")
+PAGES = (
+    "/status", "/status/", "/status/history", "/status/history/", "/status/widget",
+    "/status/widget/",
+)  # fmt: skip
 SHARED = {
     "/api/status/rss": "application/rss+xml",
+    "/api/status/rss/": "application/rss+xml",
     "/history.rss": "application/rss+xml",
     "/history.atom": "application/atom+xml",
     "/status/maintenance.ics": "text/calendar",
@@ -107,7 +111,7 @@ async def test_pages_are_for_everybody_and_the_same_to_head(api: Served) -> None
         assert response.charset == "utf-8"
         policy = response.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'")
-        framed = path == "/status/widget"
+        framed = path.startswith("/status/widget")
         assert ("frame-ancestors *" in policy) is framed
         assert ("X-Frame-Options" in response.headers) is not framed
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -193,6 +197,38 @@ async def test_what_is_not_there_is_said_in_words(api: Served) -> None:
         assert response.content_type == "text/html"
         assert response.headers["Cache-Control"] == "no-store"
         Page(text)
+
+
+async def test_a_browser_is_shown_a_page_wherever_below_the_status_it_looks(api: Served) -> None:
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    response, expected = await get(api, "/status/incidents/nope", Accept=browser)
+    for path in (
+        "/status/nonsense",
+        "/status/incidents",
+        "/status/history/2026-11/x/",
+        "/status//",
+    ):
+        response, text = await get(api, path, Accept=browser)
+        assert (response.status, response.content_type) == (404, "text/html"), path
+        assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert text == expected
+        for accept in ("*/*", "application/json"):
+            response, _ = await get(api, path, Accept=accept)
+            assert (response.status, response.content_type) == (404, "application/problem+json")
+    for path in ("/nonsense", "/statusnonsense", "/api/status/nonsense"):
+        response, _ = await get(api, path, Accept=browser)
+        assert (response.status, response.content_type) == (404, "application/problem+json")
+
+
+async def test_pages_have_an_address_with_a_slash_too(api: Served, incidents: Incidents) -> None:
+    made = await opened(api, incidents)
+    month = f"/status/history/{made.started_at:%Y-%m}"
+    for path in (f"/status/incidents/{made.id}", month, "/status/subscribe"):
+        response, text = await get(api, path)
+        slashed, same = await get(api, path + "/")
+        assert (slashed.status, slashed.content_type, same) == (
+            response.status, response.content_type, text,
+        )  # fmt: skip
 
 
 async def test_old_incidents_are_read_from_the_records(

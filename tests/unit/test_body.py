@@ -2,11 +2,15 @@
 
 import gzip
 import zlib
+from enum import Enum
+from typing import Annotated, Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control.errors import InvalidInput
 from service import body
 from service.problems import Problem
 from service.submission import Terms
@@ -82,3 +86,51 @@ def test_json_says_where_it_is_broken() -> None:
         body.json(b'{\n"priority": NaN}', Terms)
     assert caught.value.status == 400
     assert caught.value.members["line"] == 2
+
+
+@pytest.mark.parametrize("text", [
+    r"\ud800", r"\ud800 and more of it", r"\ud800\n", r"\ud800\u0041", r"\udc00", r"\uDFFF.",
+    r"\ud83d\ude00\uDBFF",
+])  # fmt: skip
+def test_json_says_that_it_has_a_lone_surrogate(text: str) -> None:
+    for field in ("unique", "unknown"):
+        with pytest.raises(Problem) as caught:
+            body.json(f'{{"{field}": "{text}"}}'.encode(), dict[str, str])
+        assert caught.value.status == 400
+        assert "lone surrogate" in caught.value.detail
+
+
+@pytest.mark.parametrize("text", [r"\ud83d\ude00", r"\\ud800", "a", r"\u0041"])
+def test_json_that_ends_too_soon_is_said_to(text: str) -> None:
+    with pytest.raises(Problem) as caught:
+        body.json(f'{{"unique": "{text}'.encode(), Terms)
+    assert "truncated" in caught.value.detail
+
+
+class Fruit(Enum):
+    PEAR = "pear"
+    APPLE = "apple"
+
+
+class Basket(msgspec.Struct):
+    one: Fruit | None = None
+    many: list[Fruit] = []
+    by_name: dict[str, Fruit] = {}
+    size: Annotated[Literal["s", "m", 3], msgspec.Meta(title="Size")] = "m"
+    inside: list["str | Basket"] = []
+    pair: tuple[int, Fruit] = (0, Fruit.PEAR)
+
+
+@pytest.mark.parametrize(("text", "where", "allowed"), [
+    ('{"one": "high"}', "one", "pear, apple"),
+    ('{"many": ["pear", "high"]}', "many[1]", "pear, apple"),
+    ('{"by_name": {"x": "high"}}', "by_name[...]", "pear, apple"),
+    ('{"size": "xl"}', "size", "3, m, s"),
+    ('{"inside": ["x", {"inside": [{"one": "high"}]}]}', "inside[1].inside[0].one", "pear, apple"),
+    ('{"pair": [1, "high"]}', "pair[1]", "pear, apple"),
+])  # fmt: skip
+def test_json_says_which_values_are_allowed(text: str, where: str, allowed: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        body.json(text.encode(), Basket)
+    assert caught.value.where == where
+    assert str(caught.value).endswith(f"; allowed are {allowed}")

@@ -12,7 +12,7 @@ import pytest
 
 from control import ids
 from control.status.states import IncidentStatus, Status
-from control.status.view import Affected, Moved, StatusView, UpdateView
+from control.status.view import Affected, Moved, StatusView, UpdateView, WindowView
 from service.statuspage import badges, calendars, feeds, v2, v2_bodies
 from service.statuspage.pages import Site
 from service.statuspage.standing import stand
@@ -106,6 +106,58 @@ def test_a_window_that_moved_is_announced_again() -> None:
     assert "(120 min)" in before.summary
     assert "(180 min)" in after.summary
     assert before.id != after.id
+
+
+def series(title: str, status: str = "scheduled", **changes: Any) -> list[WindowView]:
+    """Windows of one series, a week apart, as many as are made ahead."""
+    name = ids.new_id()
+    planned = [window(title, status, series=name, **changes) for _ in range(10)]
+    return [
+        changed(each, scheduled_start=each.scheduled_start + timedelta(weeks=number))
+        for number, each in enumerate(planned)
+    ]
+
+
+def test_of_a_series_the_next_window_is_told_and_those_that_have_begun_or_ended() -> None:
+    planned, ago = series("Backups"), NOW - timedelta(days=1)
+    name = planned[0].series
+    over = window("Backups", "completed", series=name, started_at=ago, ended_at=NOW)
+    gone = window("Backups", "cancelled", series=name, ended_at=ago)
+    shown = view(windows=(over, gone, *planned, window("Disks")))
+    titles = [each.title for each in parsed(feeds.updates_rss, shown).entries]
+    assert sorted(titles) == [
+        "Cancelled: Backups", "Completed: Backups", "In progress: Backups", "Planned: Backups",
+        "Planned: Backups", "Planned: Backups", "Planned: Disks",
+    ]  # fmt: skip
+    links = {each.link.rpartition("/")[2] for each in parsed(feeds.updates_rss, shown).entries}
+    assert links == {over.id, gone.id, planned[0].id, shown.windows[-1].id}
+
+
+def test_a_series_that_was_called_off_is_told_so_once() -> None:
+    gone = series("Backups", "cancelled", ended_at=NOW)
+    found = parsed(feeds.updates_rss, view(windows=tuple(gone))).entries
+    assert [each.title for each in found] == ["Cancelled: Backups", "Planned: Backups"]
+    assert all(each.link.endswith(gone[0].id) for each in found), "the one that was the next"
+
+
+def test_neither_incidents_nor_windows_push_out_the_other() -> None:
+    late = resolved("Mails were late", timedelta(days=60))
+    planned = tuple(window(f"Planned {number}") for number in range(150))
+    titles = [
+        each.title
+        for each in parsed(feeds.updates_rss, view(incidents=(late,), windows=planned)).entries
+    ]
+    assert sum(title.endswith("Mails were late") for title in titles) == len(late.updates)
+    assert sum(title.startswith("Planned:") for title in titles) == 100
+    bad_month = tuple(incident(f"Incident {number}") for number in range(50))
+    titles = [
+        each.title
+        for each in parsed(
+            feeds.updates_rss, view(incidents=bad_month, windows=(window("Disks"),))
+        ).entries
+    ]
+    assert "Planned: Disks" in titles
+    assert len(titles) == 100 + 1
 
 
 @pytest.mark.parametrize("write", [feeds.history_rss, feeds.history_atom])

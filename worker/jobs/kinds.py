@@ -18,6 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from control.errors import ConfigError, InvalidInput
+from worker.jobs.misfit import invalid
 from worker.jobs.schedule import Schedule, declared
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -25,8 +26,6 @@ BUILT_IN = (
     "worker.optimize.kind", "worker.ingest.kind", "worker.callback", "worker.notify.kind",
 )  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-_FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
-_WHERE = re.compile(r"(?P<message>.*?) - at `(?P<path>[^`]+)`", re.DOTALL)
 _ANYTHING = (None, type(None), Any, object, inspect.Parameter.empty)
 """What an annotation may be where any JSON will do."""
 
@@ -74,7 +73,7 @@ class Kind:
         try:
             return self._decoder.decode(payload)
         except msgspec.DecodeError as error:
-            raise invalid(error) from None
+            raise invalid(error, self.payload) from None
 
     def validated(self, value: Any) -> bytes:
         """``value`` checked and encoded as a payload. Raises :class:`InvalidInput`."""
@@ -82,7 +81,7 @@ class Kind:
             try:
                 value = msgspec.convert(value, self.payload)
             except msgspec.ValidationError as error:
-                raise invalid(error) from None
+                raise invalid(error, self.payload) from None
         return self.packed(value)
 
     def packed(self, value: Any) -> bytes:
@@ -238,19 +237,6 @@ def imported(name: str) -> ModuleType:
         place = traceback.extract_tb(error.__traceback__)[-1]
         why = f"{type(error).__name__}: {error} (line {place.lineno} of {place.filename})"
         raise ConfigError(f"DRAWBRIDGE_JOBS: cannot import {name}: {why}") from error
-
-
-def invalid(error: msgspec.DecodeError) -> InvalidInput:
-    """A decoding error of msgspec as ours, always naming the field: ``options.threads``."""
-    message = str(error)
-    path = ""
-    if where := _WHERE.fullmatch(message):
-        message = where["message"]
-        path = where["path"].removeprefix("$").removeprefix("`").lstrip(".")
-    if named := _FIELD.match(message):
-        path = f"{path}.{named['field']}".lstrip(".")
-        message = "is not known here" if "unknown" in message else "is required"
-    return InvalidInput(message, path or "body")
 
 
 def _require(

@@ -16,6 +16,11 @@ SET status = $2, severity = $3, updated_at = $4, estimated_resolution = $5, next
     resolution = coalesce($9, resolution), touched = touched OR $10, draft = draft AND $11
 WHERE id = $1;
 
+-- name: explain
+UPDATE drawbridge.status_incidents
+SET root_cause = coalesce($2, root_cause), resolution = coalesce($3, resolution), updated_at = $4
+WHERE id = $1;
+
 -- name: affect
 INSERT INTO drawbridge.status_incident_components (incident, component, impact)
 VALUES ($1, $2, $3)
