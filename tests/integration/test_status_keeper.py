@@ -273,6 +273,9 @@ async def test_published_ones_are_theirs_who_write_on_them(
     assert [event.kind for event in page.events] == [
         "incident.created", "incident.created", "incident.resolved", "incident.resolved",
     ]  # fmt: skip
+    told = await page.incidents.resolve(other.id, "a full disk", None, "alice")
+    assert (told.root_cause, told.resolution) == ("a full disk", "It recovered by itself.")
+    assert len(page.events) == 4, "why it was is no news"
 
 
 async def test_segments_of_one_source_never_overlap_and_what_was_said_stays(
