@@ -30,6 +30,8 @@ def welcome(
     rows = [
         *(("service", url) for url in services),
         *(("worker", url) for url in workers),
+        *(("API", f"{url}/docs") for url in services[:1]),
+        *(("page", f"{url}/status  (for customers)") for url in services[:1]),
         ("data", str(folder)),
         ("logs", str(folder / "logs")),
         ("token", f"{admin_token}  (administrator)"),
