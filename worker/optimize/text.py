@@ -42,5 +42,7 @@ def line(number: int) -> str:
 
 
 def shown(word: str) -> str:
-    """``word`` as messages show it: quoted, printable and short."""
-    return ascii(word if len(word) <= 40 else word[:37] + "...")
+    """``word`` as messages show it: quoted, printable and short. It may hold UTF-8 as bytes that
+    were escaped by ``surrogateescape``."""
+    word = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return repr(word if len(word) <= 40 else word[:37] + "...")
