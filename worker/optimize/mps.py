@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from control.errors import InvalidInput
-from worker.optimize.text import last_line, line, lines, shown
+from worker.optimize.text import empty, last_line, line, lines, shown, unmarked
 
 _COLUMNS = "where names hold spaces, all must keep to the columns of fixed MPS"
 _TRUNCATED = "the model ends without ENDATA: it seems to be truncated"
@@ -48,8 +48,9 @@ class _NamesWithSpaces(Exception):
 
 def check(content: str) -> None:
     """Raises :class:`InvalidInput`, naming the line, for what cannot be a model in MPS."""
+    content = unmarked(content)
     if not content.strip():
-        raise InvalidInput("the model is empty")
+        raise empty()
     last = line(last_line(content))
     try:
         complete = _through(content)

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from control.errors import InvalidInput
 
 _CHUNK = 1 << 16
+_MARK = "\ufeff"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def unmarked(content: str) -> str:
+    """``content`` without the mark that some editors write first to say that it is UTF-8."""
+    return content.removeprefix(_MARK)
+
+
+def empty() -> InvalidInput:
+    """What is wrong with a model that says nothing."""
+    return InvalidInput("the model is empty", "problem.content")
 
 
 def lines(content: str) -> Iterator[str]:
