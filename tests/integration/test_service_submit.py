@@ -177,6 +177,9 @@ async def test_a_missing_problem_is_named(api: Served) -> None:
         ("threads=two", "threads"),
         ("seed=1&seed=2", "seed"),
         ("priority=10", "priority"),
+        ("priority=010", "priority"),
+        ("priority=00", "priority"),
+        ("priority=%D9%A3", "priority"),  # an Arabic three
         ("priority=99999999999999999999", "priority"),
         ("run_at=1700000000", "run_at"),
         ("callback_url=https://example.org/", "callback_url"),
