@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
@@ -25,6 +26,7 @@ MOST_AT_ONCE = 1_000
 """Jobs in one batch."""
 
 _IN_A_THREAD_FROM = 64 << 10
+_NATURAL = re.compile(r"0|[1-9][0-9]*")
 
 Unique = Annotated[
     str,
@@ -100,7 +102,7 @@ def with_terms(kind: Kind) -> type[Terms]:
 
 def numeric_priority(terms: Terms) -> None:
     """In a query every value is text; a priority that is a number is meant as one."""
-    if isinstance(terms.priority, str) and terms.priority.isdecimal():
+    if isinstance(terms.priority, str) and _NATURAL.fullmatch(terms.priority):
         terms.priority = int(terms.priority[:2])
 
 

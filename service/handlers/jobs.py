@@ -231,5 +231,6 @@ def _without_result(record: JobRecord, size: int) -> Problem:
         return Problem(NOT_FOUND, f"The result, {size} bytes, was too large to be archived.")
     if record.status.finished:
         why = f": {record.error.message}" if record.error else ""
-        return Problem(NO_RESULT, f"The job {record.status.value} without a result{why}.", members)
+        ended = "was cancelled" if record.status is JobState.CANCELLED else record.status.value
+        return Problem(NO_RESULT, f"The job {ended} without a result{why}.", members)
     return Problem(NOT_FINISHED, f"The job is {record.status.value}.", members)

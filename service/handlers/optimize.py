@@ -86,9 +86,10 @@ async def _from_model(request: web.Request, kind: Kind, media: str) -> tuple[byt
     try:
         return await submission.off_loop(len(data), checked), query
     except InvalidInput as error:
-        # The caller wrote a parameter, not the field of a JSON body.
+        # The caller wrote a parameter or the model itself, not the field of a JSON body.
         message = str(error).removeprefix(f"{error.where}: ")
-        raise InvalidInput(message, error.where.removeprefix("options.")) from None
+        where = "body" if error.where == "problem.content" else error.where
+        raise InvalidInput(message, where.removeprefix("options.")) from None
 
 
 def _options(query: ModelQuery) -> dict[str, Any]:

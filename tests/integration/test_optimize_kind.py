@@ -154,6 +154,17 @@ async def test_columns_without_usable_names_get_some() -> None:
     assert (await solved("mps", twice))["solution"] == {"C1": 1, "C2": 0, "C3": 0}
 
 
+@pytest.mark.parametrize(
+    ("format_", "content"),
+    [
+        ("mps", "NAME\nROWS\n N o\n G r\nCOLUMNS\n x o 1 r 1\nRHS\n R r 2\nENDATA\n"),
+        ("lp", "min\n x\nst\n r: x >= 2\nend\n"),
+    ],
+)
+async def test_the_mark_of_utf8_is_ignored(format_: str, content: str) -> None:
+    assert (await solved(format_, "\ufeff" + content))["solution"] == {"x": 2}
+
+
 async def test_names_with_spaces_and_empty_lines() -> None:
     """HiGHS by itself would read this for ever."""
     content = (

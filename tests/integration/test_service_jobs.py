@@ -177,6 +177,9 @@ async def test_cancel(api: Served, family: str) -> None:
     async with api.http.delete(f"{family}/{run_id}") as response:
         assert response.status == 409
         assert (await problem(response))["job_status"] == "cancelled"
+    async with api.http.get(f"{family}/{run_id}/result") as response:
+        assert response.status == 409
+        assert "The job was cancelled without a result" in (await problem(response))["detail"]
     async with api.http.delete(f"{family}/{new_id()}") as response:
         assert response.status == 404
 

@@ -148,6 +148,8 @@ async def test_a_bad_idempotency_key_is_named(api: Served, key: str) -> None:
         ({"callback_url": "https://example.org/"}, "callback_url"),
         ({"problem": {"format": "xml", "content": ""}}, "problem.format"),
         ({"problem": {"format": "mps"}}, "problem.content"),
+        ({"problem": {"format": "lp", "content": ""}}, "problem.content"),
+        ({"problem": {"format": "mps", "content": " \n"}}, "problem.content"),
         ({"problem": {"format": "mps", "content": "x", "extra": 1}}, "problem.extra"),
     ],
 )
@@ -175,6 +177,9 @@ async def test_a_missing_problem_is_named(api: Served) -> None:
         ("threads=two", "threads"),
         ("seed=1&seed=2", "seed"),
         ("priority=10", "priority"),
+        ("priority=010", "priority"),
+        ("priority=00", "priority"),
+        ("priority=%D9%A3", "priority"),  # an Arabic three
         ("priority=99999999999999999999", "priority"),
         ("run_at=1700000000", "run_at"),
         ("callback_url=https://example.org/", "callback_url"),
@@ -197,6 +202,30 @@ async def test_a_model_that_cannot_be_is_refused_with_its_line(api: Served) -> N
     async with api.http.post("/optimize", data=broken, headers=MPS) as response:
         assert response.status == 422, await response.text()
         assert (await problem(response))["line"] == 11
+
+
+async def test_a_row_that_a_model_does_not_have_is_named(api: Served) -> None:
+    broken = MODEL.replace(b"UP bnd       x ", b"UP bnd       X ")
+    async with api.http.post("/optimize", data=broken, headers=MPS) as response:
+        assert response.status == 422, await response.text()
+        told = await problem(response)
+    assert told["line"] == 11
+    assert "there is no column 'X'" in told["detail"]
+
+
+async def test_a_blank_model_is_refused_as_the_body(api: Served) -> None:
+    async with api.http.post("/optimize", data=b" \n", headers=MPS) as response:
+        assert response.status == 422, await response.text()
+        assert (await problem(response))["field"] == "body"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_the_mark_of_utf8_is_ignored(api: Served, packed: bool) -> None:
+    marked = b"\xef\xbb\xbf" + MODEL
+    data = gzip.compress(marked) if packed else marked
+    headers = {**MPS, "Content-Encoding": "gzip"} if packed else MPS
+    async with api.http.post("/optimize", data=data, headers=headers) as response:
+        assert response.status == 202, await response.text()
 
 
 async def test_a_truncated_model_is_refused(api: Served) -> None:

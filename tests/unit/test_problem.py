@@ -73,6 +73,7 @@ def test_every_bit_of_mps_passes() -> None:
     mps.check(SMALL)
     mps.check(SMALL.replace("\n", "\r\n"))
     mps.check(SMALL.removesuffix("\n"))
+    mps.check("\ufeff" + SMALL)
     mps.check(SMALL + "what comes after the end\x00 is nobody's business")
 
 
@@ -156,7 +157,7 @@ def test_spoilt_mps_is_refused_naming_the_line(
     assert error.where == where
 
 
-@pytest.mark.parametrize("text", ["", " \n\n ", "ENDATA\n", "ROWS\nENDATA\n"])
+@pytest.mark.parametrize("text", ["", " \n\n ", "\ufeff", "ENDATA\n", "ROWS\nENDATA\n"])
 def test_empty_mps_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         mps.check(text)
@@ -184,6 +185,7 @@ def test_the_look_at_lp_raises_nothing_else(text: str) -> None:
     "text",
     [
         "minimize\n x\nend",
+        "\ufeffminimize\n x\nend",
         "\\ a comment\n\nMAXIMIZE obj: 3 x + banana\nSubject To\n c1: x - y <= +inf\nEnd\n",
         "min\nobj: x\nst\n c: x >= -Infinity\nbounds\n -inf <= x <= 1e30\nEND\n\\ nan is fine\n",
         "max\r\n x\r\nst\r\n c: x <= 1\r\nend\r\n\r\n",
@@ -196,9 +198,11 @@ def test_lp_passes(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "where", "message"),
     [
-        ("", "", "empty"),
-        ("\\ only a comment\n", "", "empty"),
+        ("", "problem.content", "empty"),
+        ("\ufeff", "problem.content", "empty"),
+        ("\\ only a comment\n", "problem.content", "empty"),
         ("subject to\n c: x >= 1\nend\n", "line 1", "begins with Minimize or Maximize"),
+        ("märz\n x\nend\n", "line 1", "begins with Minimize or Maximize, not with 'märz'"),
         ("minimise\n x\nend\n", "line 1", "begins with Minimize or Maximize"),
         ("max: 3x+2y;\nend\n", "line 1", "begins with Minimize or Maximize"),
         ("min\n x\nst\n c: x >= nan\nend\n", "line 4", "nan is no number"),
@@ -231,6 +235,8 @@ def test_spoilt_lp_is_refused_naming_the_line(text: str, where: str, message: st
             "write_back",
         ),
         ({"problem": {"format": "lp", "content": "min\n x\n"}}, "line 2"),
+        ({"problem": {"format": "lp", "content": ""}}, "problem.content"),
+        ({"problem": {"format": "mps", "content": " \n"}}, "problem.content"),
     ],
 )
 def test_a_wrong_problem_is_refused_naming_the_field(value: dict[str, Any], where: str) -> None:

@@ -51,10 +51,16 @@ class Documents:
                 yield Line(line, _row(_decode(text.removeprefix(b"\xef\xbb\xbf"))))
             except Unreadable as error:
                 yield BadRow(line, str(error))
-            except msgspec.ValidationError:
-                yield BadRow(line, "is not a JSON object")
+            except msgspec.ValidationError as error:
+                yield BadRow(line, _misfit(error))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 yield BadRow(line, "is not JSON")
+
+
+def _misfit(error: msgspec.ValidationError) -> str:
+    if str(error).startswith("Number out of range"):
+        return "holds a number that is out of range"
+    return "is not a JSON object"
 
 
 def _row(found: dict[str, Any]) -> NewNode | NewArc:

@@ -82,6 +82,8 @@ class Lines:
 def number(name: str, value: object) -> float:
     """A finite number. Raises :class:`Unreadable`."""
     match value:
+        case None | "":
+            raise Unreadable(f"{name} is missing")
         case bool():
             pass
         case int() | float():

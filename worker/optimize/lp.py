@@ -7,7 +7,7 @@ name that begins like a number that is none, ``nancy`` or ``info``, for that num
 import re
 
 from control.errors import InvalidInput
-from worker.optimize.text import last_line, line, lines, shown
+from worker.optimize.text import empty, last_line, line, lines, shown, unmarked
 
 _OBJECTIVE = frozenset({"min", "minimize", "minimum", "max", "maximize", "maximum"})
 _INFINITY = frozenset({"inf", "infinity"})
@@ -18,7 +18,7 @@ _LIKE_A_NUMBER = re.compile(r"(?<![^\s+\-*/^<>=:\[\]])(nan|inf)[^\s+\-*/^<>=:\[\
 
 def check(content: str) -> None:
     """Raises :class:`InvalidInput`, naming the line, for what cannot be a model in LP format."""
-    last = ""
+    content, last = unmarked(content), ""
     for number, text in enumerate(lines(content), 1):
         significant = text.partition("\\")[0].strip()
         if not significant:
@@ -29,7 +29,7 @@ def check(content: str) -> None:
         for found in _LIKE_A_NUMBER.finditer(significant):
             _check_word(found[0], number)
     if not last:
-        raise InvalidInput("the model is empty")
+        raise empty()
     end = _LAST.search(last)
     if end is None or end[0].lower() != "end":
         message = "the model ends without End: it seems to be truncated"

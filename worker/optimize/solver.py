@@ -17,6 +17,7 @@ from worker.cpu.context import Context
 from worker.optimize.highs import Highs, Status, Teller, readable
 from worker.optimize.problem import LpProblem, MpsProblem, Options
 from worker.optimize.solution import Outcome, Solution, finite, gap, named
+from worker.optimize.text import unmarked
 
 _EMPTY_LINES = re.compile(r"\n{2,}")
 _FEASIBLE = highspy.kSolutionStatusFeasible
@@ -60,11 +61,12 @@ class Solver:
         return self._answer(outcome, took, *found)
 
     def _read(self) -> None:
+        content = unmarked(self._problem.content)
         match self._problem:
-            case MpsProblem(content=content):
+            case MpsProblem():
                 # At an empty line HiGHS's reader of names with spaces goes round for ever.
                 name, content = "model.mps", _EMPTY_LINES.sub("\n", content.lstrip("\n"))
-            case LpProblem(content=content):
+            case LpProblem():
                 name = "model.lp"
         with tempfile.TemporaryDirectory(prefix="drawbridge-") as folder:
             path = Path(folder, name)

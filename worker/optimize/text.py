@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from control.errors import InvalidInput
 
 _CHUNK = 1 << 16
+_MARK = "\ufeff"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def unmarked(content: str) -> str:
+    """``content`` without the mark that some editors write first to say that it is UTF-8."""
+    return content.removeprefix(_MARK)
+
+
+def empty() -> InvalidInput:
+    """What is wrong with a model that says nothing."""
+    return InvalidInput("the model is empty", "problem.content")
 
 
 def lines(content: str) -> Iterator[str]:
@@ -42,5 +53,7 @@ def line(number: int) -> str:
 
 
 def shown(word: str) -> str:
-    """``word`` as messages show it: quoted, printable and short."""
-    return ascii(word if len(word) <= 40 else word[:37] + "...")
+    """``word`` as messages show it: quoted, printable and short. It may hold UTF-8 as bytes that
+    were escaped by ``surrogateescape``."""
+    word = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return repr(word if len(word) <= 40 else word[:37] + "...")
