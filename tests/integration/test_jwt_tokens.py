@@ -42,6 +42,9 @@ class Issuer:
     keys: dict[str, Any] = field(default_factory=dict)
     published: list[str] = field(default_factory=list)
     away: bool = False
+    instead: str = ""
+    """What it publishes in place of its keys."""
+
     asked: int = 0
     url: str = ""
 
@@ -53,6 +56,8 @@ class Issuer:
         self.asked += 1
         if self.away:
             raise web.HTTPServiceUnavailable
+        if self.instead:
+            return web.Response(text=self.instead, content_type="application/json")
         described = []
         for kid in self.published:
             public = self.keys[kid].public_key()
@@ -179,7 +184,7 @@ def raw_token(header: str, body: str = "{}") -> str:
     '{"alg":"RS256","kid":["one"]}', '{"alg":"RS256","kid":1}', '{"alg":"RS256","kid":null}',
     '{"alg":"RS256","kid":"../../etc/passwd"}', '{"alg":"ES256","kid":"one"}',
     '{"alg":"RS256","kid":"one","crit":["exp"]}', '{"alg":"RS256","kid":"one","b64":false}',
-    "{" * 2_000, '{"alg":"none","alg":"RS256","kid":"one"}',
+    "{" * 2_000, "[" * 6_000, '{"alg":"none","alg":"RS256","kid":"one"}',
 ])  # fmt: skip
 async def test_a_header_that_should_not_be_is_refused(verifier: JwtVerifier, header: str) -> None:
     assert await verifier.identify(raw_token(header)) is None
@@ -197,7 +202,7 @@ async def test_a_header_that_must_be_understood_is_refused(
     {"exp": "tomorrow"}, {"exp": -1}, {"exp": True}, {"aud": []}, {"aud": [7]},
     {"aud": AUDIENCE + " "}, {"iss": ISSUER + "/"}, {"sub": 7}, {"sub": {"a": 1}}, {"sub": ""},
     {"sub": "a\nb"}, {"sub": "x" * 256},
-    {"nbf": "x"}, {"iat": 10**11},
+    {"nbf": "x"}, {"iat": 10**11}, {"exp": float("inf")}, {"nbf": float("inf")},
 ], ids=str)  # fmt: skip
 async def test_claims_of_wrong_types_are_refused(
     issuer: Issuer, verifier: JwtVerifier, claims: dict[str, Any]
@@ -230,6 +235,43 @@ async def test_an_issuer_that_is_away_locks_nobody_out(
     assert await verifier.identify(issuer.token()) is not None
     issuer.away = True
     clock.passed_s += 3600
+    assert await verifier.identify(issuer.token()) is not None
+
+
+@pytest.mark.parametrize("instead", [
+    "[]", "7", "null", '"keys"', '{"keys": {}}', '{"keys": "one"}', '{"keys": 1}', "{}",
+    '{"keys": [1, [], {"kty": "oct"}, {"kty": "RSA", "alg": ["RS256"]}]}',
+    "[" * 100_000, '{"keys": ' + "[" * 100_000,
+], ids=lambda text: text[:24])  # fmt: skip
+async def test_what_is_no_key_set_is_as_if_the_issuer_were_away(
+    issuer: Issuer, verifier: JwtVerifier, clock: MovableClock, instead: str
+) -> None:
+    issuer.instead = instead
+    with pytest.raises(StoreUnavailable, match="identity provider"):
+        await verifier.identify(issuer.token())
+    issuer.instead = ""
+    clock.passed_s += 10
+    assert await verifier.identify(issuer.token()) is not None
+    issuer.instead = instead
+    clock.passed_s += 3600
+    assert await verifier.identify(issuer.token()) is not None
+    assert issuer.asked == 3
+
+
+async def test_one_key_that_cannot_be_used_spoils_no_other(
+    issuer: Issuer, verifier: JwtVerifier
+) -> None:
+    public = issuer.keys["one"].public_key()
+    good = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public)), "kid": "one"}
+    odd = [7, {"kty": "oct", "kid": "a"}, {"kty": "RSA", "n": 5, "kid": "b"}, {"kty": ["RSA"]}]
+    issuer.instead = json.dumps({"keys": [*odd, good], "more": 1})
+    assert await verifier.identify(issuer.token()) is not None
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+async def test_a_short_rsa_key_is_passed_over(issuer: Issuer, verifier: JwtVerifier) -> None:
+    issuer.add("short", rsa.generate_private_key(65537, 1024))
+    assert await verifier.identify(issuer.token("short")) is None
     assert await verifier.identify(issuer.token()) is not None
 
 
