@@ -78,7 +78,8 @@ class JwtVerifier:
     async def identify(self, token: str) -> Principal | None:
         """The principal ``jwt:<subject>``, or ``None`` for a token that is not good.
 
-        Its role is the highest that the role claim (a word or a list) names, else viewer. Raises
+        Its role is the highest that the role claim (a word or a list) names; it has none where the
+        claim names none, for an issuer has users who are nobody here. Raises
         :class:`StoreUnavailable` where the issuer's keys have never been had.
         """
         kid = _key_id(token)
@@ -106,10 +107,10 @@ class JwtVerifier:
             return None
         return Principal(f"jwt:{subject}", self._role(claims))
 
-    def _role(self, claims: Mapping[str, Any]) -> Role:
+    def _role(self, claims: Mapping[str, Any]) -> Role | None:
         named = claims.get(self._section.jwt_role_claim)
         words = named if isinstance(named, list) else [named]
-        return max((role for role in Role if str(role) in words), default=Role.VIEWER)
+        return max((role for role in Role if str(role) in words), default=None)
 
     async def _key(self, kid: str) -> jwt.PyJWK | None:
         """The key of that id (``""``: the only one), after a look for newer keys if need be."""

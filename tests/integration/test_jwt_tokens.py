@@ -20,7 +20,7 @@ from control.identity_settings import IdentitySection
 from control.jwt_tokens import ASK_AGAIN_S, JwtVerifier
 from control.listener import listening_socket, serving, url_of
 from control.principals import Principal, Role
-from tests.serving import problem, served
+from tests.serving import Served, problem, served, with_database
 
 ISSUER, AUDIENCE = "https://issuer.example", "drawbridge"
 
@@ -100,14 +100,16 @@ def verifier(issuer: Issuer, clock: MovableClock) -> JwtVerifier:
 
 async def test_a_good_token_is_its_subjects(issuer: Issuer, verifier: JwtVerifier) -> None:
     for claims, role in (
-        ({}, Role.VIEWER),
+        ({}, None),
         ({"role": "operator"}, Role.OPERATOR),
         ({"role": ["viewer", "administrator", "cook"]}, Role.ADMINISTRATOR),
-        ({"role": 7}, Role.VIEWER),
+        ({"role": "viewer"}, Role.VIEWER),
+        ({"role": 7}, None),
+        ({"role": ["Administrator", {"viewer": 1}, None]}, None),
     ):
         assert await verifier.identify(issuer.token(**claims)) == Principal("jwt:ada", role)
     curve = issuer.token("curve", "ES256")
-    assert await verifier.identify(curve) == Principal("jwt:ada", Role.VIEWER)
+    assert await verifier.identify(curve) == Principal("jwt:ada", None)
     assert issuer.asked == 1
 
 
@@ -295,5 +297,38 @@ async def test_the_api_knows_who_calls(issuer: Issuer, stores: Any, redis: Any) 
 
         assert await cancel(None) == 401
         assert await cancel(issuer.token(aud="another")) == 401
-        assert await cancel(issuer.token(sub="eve")) == 403
-        assert await cancel(issuer.token()) == 202
+        assert await cancel(issuer.token(sub="eve", role="viewer")) == 403
+        assert await cancel(issuer.token()) == 403
+        assert await cancel(issuer.token(role="viewer")) == 202
+
+
+async def test_a_token_without_a_role_may_what_nobody_needs_one_for(
+    issuer: Issuer, stores: Any, redis: Any, database_url: str
+) -> None:
+    identity = IdentitySection(jwks_url=issuer.url, jwt_issuer=ISSUER, jwt_audience=AUDIENCE)
+    config = await with_database(stores.config, database_url)
+    config = replace(config, identity=identity, health=replace(config.health, networks=()))
+    headers = {"Authorization": f"Bearer {issuer.token(role='cook')}"}
+
+    async def refused(api: Served, method: str, path: str) -> None:
+        async with api.http.request(method, path, headers=headers) as answer:
+            assert answer.status == 403
+            assert "the token's role claim names none" in (await problem(answer))["detail"]
+
+    async def answered(api: Served, path: str) -> Any:
+        async with api.http.get(path, headers=headers) as answer:
+            assert answer.status == 200
+            return await answer.json()
+
+    async with served(config) as api:
+        for path in ("/control/flags", "/control/replicas", "/control/audit"):
+            await refused(api, "GET", path)
+        await refused(api, "POST", "/control/flags/app_maintenance/toggle")
+        for path in ("/jobs", "/api/status", "/openapi.json"):
+            await answered(api, path)
+        assert "'error'" not in str(await answered(api, "/health/detailed"))
+        run_id = await api.put(submitted_by="jwt:ada")
+        async with api.http.delete(f"/jobs/{run_id}", headers=headers) as answer:
+            assert answer.status == 202
+    async with served(config, anonymous="none") as api:
+        await refused(api, "GET", "/jobs")
