@@ -23,7 +23,7 @@ class Access(Enum):
     """Who may use a route."""
 
     PUBLIC = "everybody; a token means nothing here"
-    JOBS = "any principal with a role; without a token where the configuration lets callers use jobs"
+    JOBS = "whoever has a role; everybody where the configuration lets callers use jobs"
     VIEWER = "role viewer and up"
     OPERATOR = "role operator and up"
     ADMINISTRATOR = "role administrator"
