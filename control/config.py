@@ -18,6 +18,7 @@ from control.identity_settings import IdentitySection
 from control.job_keys import MOST_SHARDS
 from control.settings import (
     Setting,
+    bearers,
     flag,
     masked,
     names,
@@ -151,8 +152,8 @@ class ServiceSection:
         "DRAWBRIDGE_ADMIN_TOKEN",
         "",
         "a bearer token with the role administrator, besides the stored API keys; `new old` to "
-        "change it",
-        tokens(1),
+        "change it; 16 characters or more",
+        bearers(16),
         secret=True,
     )
 
