@@ -18,8 +18,10 @@ from control.identity_settings import IdentitySection
 from control.job_keys import MOST_SHARDS
 from control.settings import (
     Setting,
+    bearer,
     bearers,
     flag,
+    http_url,
     masked,
     names,
     networks,
@@ -287,10 +289,8 @@ class LogSection:
 class ClientSection:
     """What the command line needs to reach a running Drawbridge."""
 
-    api: str = setting(
-        "DRAWBRIDGE_API", "http://127.0.0.1:8080", "URL of the API", url("http", "https")
-    )
-    token: str = setting("DRAWBRIDGE_TOKEN", "", "bearer token for the API", secret=True)
+    api: str = setting("DRAWBRIDGE_API", "http://127.0.0.1:8080", "URL of the API", http_url)
+    token: str = setting("DRAWBRIDGE_TOKEN", "", "bearer token for the API", bearer, secret=True)
     data_dir: str = setting(
         "DRAWBRIDGE_DATA_DIR", "", "folder of the embedded stack (default: the user's data folder)"
     )

@@ -54,7 +54,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller who is known by name; without a role, they may do what callers without a token may."""
+    """A caller who is known by name; without a role they may do what callers without token may."""
 
     name: str
     role: Role | None

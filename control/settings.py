@@ -126,6 +126,18 @@ def url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def http_url(text: str) -> str:
+    """The URL of a service; the message does not repeat it, it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, or half an IPv6 address
+        good = False
+    if not good or not text.isprintable() or " " in text:
+        raise ValueError("must be an http(s) URL such as http://127.0.0.1:8080")
+    return text
+
+
 def words(text: str) -> tuple[str, ...]:
     """Words divided by commas or blanks."""
     return tuple(text.replace(",", " ").split())
