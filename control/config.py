@@ -153,8 +153,7 @@ class ServiceSection:
     admin_token: str = setting(
         "DRAWBRIDGE_ADMIN_TOKEN",
         "",
-        "a bearer token with the role administrator, besides the stored API keys; `new old` to "
-        "change it; 16 characters or more",
+        "a bearer token with the role administrator, 16 characters or more; `new old` changes it",
         bearers(16),
         secret=True,
     )
