@@ -18,7 +18,10 @@ from control.identity_settings import IdentitySection
 from control.job_keys import MOST_SHARDS
 from control.settings import (
     Setting,
+    bearer,
+    bearers,
     flag,
+    http_url,
     masked,
     names,
     networks,
@@ -150,9 +153,8 @@ class ServiceSection:
     admin_token: str = setting(
         "DRAWBRIDGE_ADMIN_TOKEN",
         "",
-        "a bearer token with the role administrator, besides the stored API keys; `new old` to "
-        "change it",
-        tokens(1),
+        "a bearer token with the role administrator, 16 characters or more; `new old` changes it",
+        bearers(16),
         secret=True,
     )
 
@@ -286,10 +288,8 @@ class LogSection:
 class ClientSection:
     """What the command line needs to reach a running Drawbridge."""
 
-    api: str = setting(
-        "DRAWBRIDGE_API", "http://127.0.0.1:8080", "URL of the API", url("http", "https")
-    )
-    token: str = setting("DRAWBRIDGE_TOKEN", "", "bearer token for the API", secret=True)
+    api: str = setting("DRAWBRIDGE_API", "http://127.0.0.1:8080", "URL of the API", http_url)
+    token: str = setting("DRAWBRIDGE_TOKEN", "", "bearer token for the API", bearer, secret=True)
     data_dir: str = setting(
         "DRAWBRIDGE_DATA_DIR", "", "folder of the embedded stack (default: the user's data folder)"
     )

@@ -22,5 +22,5 @@ class IdentitySection:
     jwt_role_claim: str = setting(
         "DRAWBRIDGE_JWT_ROLE_CLAIM",
         "role",
-        "the claim that names viewer, operator or administrator",
+        "the claim that names viewer, operator or administrator; a JWT that names none has no role",
     )

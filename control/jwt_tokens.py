@@ -11,6 +11,8 @@ from typing import Any
 
 import aiohttp
 import jwt
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from control import logs
 from control.clock import Clock
@@ -32,11 +34,27 @@ ASK_AGAIN_WITHOUT_KEYS_S = 3.0
 LEEWAY_S = 30.0
 """By how much the issuer's clock may differ from ours."""
 
+_LEAST_RSA_BITS = 2048
+"""RFC 7518, 3.3."""
+
 _LONGEST_TOKEN = 8 << 10
 _LONGEST_SUBJECT = 190
 _LARGEST_KEY_SET = 256 << 10
 _FETCH_S = 2.5
+_UNREADABLE = (
+    aiohttp.ClientError,
+    OSError,
+    ValueError,
+    msgspec.MsgspecError,
+    RecursionError,
+)
 Fetch = Callable[[str], Awaitable[bytes]]
+
+
+class _KeySet(msgspec.Struct):
+    """A JWKS; what it says beside its keys does not matter."""
+
+    keys: list[Any]
 
 
 class JwtVerifier:
@@ -60,7 +78,8 @@ class JwtVerifier:
     async def identify(self, token: str) -> Principal | None:
         """The principal ``jwt:<subject>``, or ``None`` for a token that is not good.
 
-        Its role is the highest that the role claim (a word or a list) names, else viewer. Raises
+        Its role is the highest that the role claim (a word or a list) names; it has none where the
+        claim names none, for an issuer has users who are nobody here. Raises
         :class:`StoreUnavailable` where the issuer's keys have never been had.
         """
         kid = _key_id(token)
@@ -88,10 +107,10 @@ class JwtVerifier:
             return None
         return Principal(f"jwt:{subject}", self._role(claims))
 
-    def _role(self, claims: Mapping[str, Any]) -> Role:
+    def _role(self, claims: Mapping[str, Any]) -> Role | None:
         named = claims.get(self._section.jwt_role_claim)
         words = named if isinstance(named, list) else [named]
-        return max((role for role in Role if str(role) in words), default=Role.VIEWER)
+        return max((role for role in Role if str(role) in words), default=None)
 
     async def _key(self, kid: str) -> jwt.PyJWK | None:
         """The key of that id (``""``: the only one), after a look for newer keys if need be."""
@@ -116,16 +135,12 @@ class JwtVerifier:
     async def _ask(self) -> None:
         self._asked_at = self._clock.monotonic()
         try:
-            found = jwt.PyJWKSet.from_json((await self._fetch(self._section.jwks_url)).decode())
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, jwt.PyJWTError) as error:
+            found = _usable(await self._fetch(self._section.jwks_url))
+        except _UNREADABLE as error:
             # The keys that we have stay good: an issuer that is away locks nobody out.
             self._log.warning("keys of the issuer not fetched", reason=type(error).__name__)
             return
-        self._keys = {
-            key.key_id or str(number): key
-            for number, key in enumerate(found.keys)
-            if key.algorithm_name in ALGORITHMS and key.public_key_use in (None, "sig")
-        }
+        self._keys = found
         self._fetched_at = self._clock.monotonic()
 
 
@@ -141,6 +156,28 @@ def _key_id(token: str) -> str | None:
     except jwt.PyJWTError:
         return None
     return str(header.get("kid", "")) if header.get("alg") in ALGORITHMS else None
+
+
+def _usable(key_set: bytes) -> dict[str, jwt.PyJWK]:
+    """The keys of a JWKS that we take, by their ids; one without an id by its number.
+
+    One that cannot be used is passed over, as RFC 7517 (5) asks. Raises :class:`ValueError` where
+    none can, and :class:`msgspec.MsgspecError` and :class:`RecursionError` for what is no JWKS.
+    """
+    found: dict[str, jwt.PyJWK] = {}
+    for number, described in enumerate(msgspec.json.decode(key_set, type=_KeySet).keys):
+        if not isinstance(described, dict):
+            continue
+        try:
+            key = jwt.PyJWK(described)
+        except (jwt.PyJWTError, LookupError, TypeError, ValueError, UnsupportedAlgorithm):
+            continue
+        strong = key.key_type != "RSA" or key.key.key_size >= _LEAST_RSA_BITS
+        if strong and key.algorithm_name in ALGORITHMS and key.public_key_use in (None, "sig"):
+            found[str(key.key_id or number)] = key
+    if not found:
+        raise ValueError("the key set has no key that can be used")
+    return found
 
 
 async def _fetched(url: str) -> bytes:

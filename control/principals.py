@@ -54,10 +54,14 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller who is known by name."""
+    """A caller who is known by name; without a role they may do what callers without token may."""
 
     name: str
-    role: Role
+    role: Role | None
+
+    def may(self, needed: Role) -> bool:
+        """Whether their role is that one or a higher one."""
+        return self.role is not None and self.role >= needed
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from control.webhooks.signature import key_of
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|K|M|G)?", re.IGNORECASE)
 _SIZE_UNIT = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SERVICE = re.compile(r"([a-z][a-z0-9_-]{0,31})|([a-z][a-z0-9_-]{0,31}=)?(?P<url>https?://[^/]\S*)")
+_BEARER = re.compile(r"[!-~]+")
 _RATE = re.compile(r"[1-9]\d{0,8}/[smh](?::[1-9]\d{0,8})?")
 _USERINFO = re.compile(r"(?<=://)([^\s:/@]*)(:\S*)?@")
 _PASSWORD_PARAM = re.compile(r"((?:password|passwd|pwd|token|secret)=)[^&\s]+", re.IGNORECASE)
@@ -125,6 +126,18 @@ def url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def http_url(text: str) -> str:
+    """The URL of a service; the message does not repeat it, it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, or half an IPv6 address
+        good = False
+    if not good or not text.isprintable() or " " in text:
+        raise ValueError("must be an http(s) URL such as http://127.0.0.1:8080")
+    return text
+
+
 def words(text: str) -> tuple[str, ...]:
     """Words divided by commas or blanks."""
     return tuple(text.replace(",", " ").split())
@@ -175,6 +188,25 @@ def tokens(least: int) -> Callable[[str], str]:
         if any(len(one) < least for one in text.split()):
             raise ValueError(f"must be at least {least} characters long; blanks divide several")
         return text
+
+    return parse
+
+
+def bearer(text: str) -> str:
+    """A token that can be sent as ``Authorization: Bearer …``; the message does not repeat it."""
+    if _BEARER.fullmatch(text) is None:
+        raise ValueError("cannot be sent in a header: it must be printable ASCII without blanks")
+    return text
+
+
+def bearers(least: int) -> Callable[[str], str]:
+    """As :func:`tokens`, of those that callers send."""
+    read = tokens(least)
+
+    def parse(text: str) -> str:
+        for one in text.split():
+            bearer(one)
+        return read(text)
 
     return parse
 

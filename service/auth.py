@@ -23,13 +23,14 @@ class Access(Enum):
     """Who may use a route."""
 
     PUBLIC = "everybody; a token means nothing here"
-    JOBS = "any principal; without a token where the configuration lets callers use jobs"
+    JOBS = "whoever has a role; everybody where the configuration lets callers use jobs"
     VIEWER = "role viewer and up"
     OPERATOR = "role operator and up"
     ADMINISTRATOR = "role administrator"
 
 
 _ROLE = {
+    Access.JOBS: Role.VIEWER,
     Access.VIEWER: Role.VIEWER,
     Access.OPERATOR: Role.OPERATOR,
     Access.ADMINISTRATOR: Role.ADMINISTRATOR,
@@ -47,17 +48,20 @@ def guarded(access: Access, handler: Handler) -> Handler:
     if access is Access.PUBLIC:
         return handler
 
+    needed = _ROLE[access]
     steers = access in (Access.OPERATOR, Access.ADMINISTRATOR)
 
     async def checked(request: web.Request) -> web.StreamResponse:
         _refuse_cross_site(request)
         principal = await _counted(request, steers=steers)
-        if principal is None:
-            if access is not Access.JOBS or not _jobs_are_open(request):
+        if not (access is Access.JOBS and _jobs_are_open(request)):
+            if principal is None:
                 raise _unauthorised("This needs a token.", _REALM)
-        elif (needed := _ROLE.get(access)) and principal.role < needed:
-            await _enter_refused(request, principal, needed)
-            raise Problem(FORBIDDEN, f"This needs the role {needed}.")
+            if not principal.may(needed):
+                if steers:
+                    await _enter_refused(request, principal, needed)
+                none = "; the token's role claim names none" if principal.role is None else ""
+                raise Problem(FORBIDDEN, f"This needs the role {needed}{none}.")
         if principal is not None:
             request[PRINCIPAL] = principal
         return await handler(request)
@@ -74,7 +78,7 @@ async def is_viewer(request: web.Request) -> bool:
         principal = await _identified(request)
     except (Problem, StoreUnavailable):
         return False
-    return principal is not None and principal.role >= Role.VIEWER
+    return principal is not None and principal.may(Role.VIEWER)
 
 
 def caller(request: web.Request) -> str:
@@ -89,7 +93,7 @@ def require_owner(request: web.Request, record: JobRecord) -> None:
     Where callers need no token, a job that came without one is everybody's.
     """
     principal = request.get(PRINCIPAL)
-    if principal is not None and principal.role >= Role.OPERATOR:
+    if principal is not None and principal.may(Role.OPERATOR):
         return
     shared = record.submitted_by == ANONYMOUS and _jobs_are_open(request)
     if not shared and record.submitted_by != caller(request):

@@ -24,6 +24,9 @@ ENCODINGS = ("gzip", "deflate")
 SLOWEST = 16 << 10
 """Bytes a second at which a body of any size is still read to its end."""
 
+REFUSALS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED)
+"""How any body may be refused."""
+
 _BLOCK = 256 << 10
 _MAX_MEMBERS = 10_000
 _LONE = re.compile(rb"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u)")

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -13,6 +13,9 @@ from service.appkeys import TRACEPARENT
 from worker.jobs.misfit import invalid
 
 T = TypeVar("T", bound=msgspec.Struct)
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+"""What :func:`moment` reads: msgspec's own would take bare numbers too, as epochs."""
+
 MAX_IDEMPOTENCY_KEY = 255
 _QUOTED = re.compile(r'"([^"]*)"')
 _TRACEPARENT = re.compile(

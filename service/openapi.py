@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from control import __version__
-from service import problems
+from service import body, problems
 from service.auth import Access
 from service.examples import BODIES
 from service.handlers.kinds import form
@@ -33,9 +33,10 @@ _PATH_PARAMETERS = {
     },
 }
 _EVERYWHERE = (problems.INTERNAL, problems.HEAD_TOO_LARGE)
-_GUARDED = (problems.UNAUTHORISED, problems.TOO_OFTEN, problems.UNAVAILABLE)
-_CHANGING = (problems.FORBIDDEN,)
-_WITH_BODY = (problems.TOO_SLOW,)
+_GUARDED = (
+    *(problems.UNAUTHORISED, problems.FORBIDDEN),
+    *(problems.TOO_OFTEN, problems.UNAVAILABLE),
+)
 _GATED = (problems.BRIDGE_UP, problems.CONTROL_STATE_STALE)
 _SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
@@ -87,10 +88,10 @@ def _for_each_kind(route: Route, kinds: Kinds) -> Iterator[Route]:
         yield route
         return
     for kind in kinds:
-        body = {media: _body_of(kind, stated) for media, stated in route.body.items()}
+        bodies = {media: _body_of(kind, stated) for media, stated in route.body.items()}
         path = route.path.replace("{kind}", kind.name)
         yield replace(
-            route, path=path, body=body, summary=f"{route.summary} of the kind {kind.name}"
+            route, path=path, body=bodies, summary=f"{route.summary} of the kind {kind.name}"
         )
 
 
@@ -193,8 +194,7 @@ def _responses(route: Route, schemas: _Schemas, *, gated: bool) -> dict[str, Any
     by_status: dict[str, list[ProblemType]] = {}
     general = _EVERYWHERE if route.access is Access.PUBLIC else (*_GUARDED, *_EVERYWHERE)
     for applies, kinds_of in (
-        (route.access is not Access.PUBLIC and route.method != "GET", _CHANGING),
-        (bool(route.body), _WITH_BODY),
+        (bool(route.body), body.REFUSALS),
         (gated, _GATED),
     ):
         general = (*general, *kinds_of) if applies else general

@@ -58,7 +58,7 @@ FORBIDDEN = ProblemType(
     "forbidden",
     403,
     "Your role does not allow this",
-    "The token is good, but its role is too low, or the job belongs to somebody else.",
+    "The token is good, but it has no role or one that is too low, or the job is somebody else's.",
 )
 NOT_FOUND = ProblemType(
     "not-found",

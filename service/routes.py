@@ -96,7 +96,7 @@ _UPLOAD = (
     "make the nodes that they name. The network of that name is replaced once all is stored; the "
     "job fails, and nothing changes, if a row cannot be used: its `progress.bad_rows` says which."
 )
-_SUBMIT = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED)
+_SUBMIT = (p.INVALID, p.KEY_REUSED)
 _READ = (p.NOT_FOUND,)
 _RESULT = (p.NOT_FOUND, p.NOT_FINISHED, p.NO_RESULT, p.NOT_ACCEPTABLE)
 _CANCEL = (p.NOT_FOUND, p.FORBIDDEN, p.FINISHED)
@@ -116,7 +116,7 @@ _CHANGE_HEADERS = {
     "Idempotency-Key": "1 to 255 characters; the same key and command are carried out once",
 }
 _CHANGE = (
-    p.MALFORMED, p.UNSUPPORTED, p.INVALID, p.KEY_REUSED, p.FORBIDDEN, p.NOT_FOUND,
+    p.INVALID, p.KEY_REUSED, p.FORBIDDEN, p.NOT_FOUND,
     p.VERSION_MISMATCH, p.DEBOUNCED, p.NOBODY_LISTENS, p.COMMAND_TIMEOUT,
     p.ACKNOWLEDGEMENT_TIMEOUT,
 )  # fmt: skip
@@ -245,7 +245,7 @@ def _control() -> tuple[Route, ...]:
               "A token that passes the raised bridge",
               ok(control.BypassToken, "Issued", status=201), _BYPASS,
               body={JSON: control.BypassRequest}, body_optional=True,
-              refusals=(*bad_query, p.MALFORMED, p.UNSUPPORTED, p.NOT_CONFIGURED)),
+              refusals=(*bad_query, p.NOT_CONFIGURED)),
     )  # fmt: skip
 
 

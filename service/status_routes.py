@@ -9,7 +9,7 @@ from service.routing import JSON, Answer, Route, ok
 _ROOT = "/api/status"
 _INCIDENT, _WINDOW = _ROOT + "/incidents/{incident}", _ROOT + "/maintenance/{window}"
 _COMPONENT = _ROOT + "/components/{component}"
-_CHANGE = (p.MALFORMED, p.UNSUPPORTED, p.INVALID, p.FORBIDDEN)
+_CHANGE = (p.INVALID, p.FORBIDDEN)
 _ON = (*_CHANGE, p.NOT_FOUND, p.ILLEGAL)
 _BARE = (p.FORBIDDEN, p.NOT_FOUND, p.ILLEGAL)
 _FROM_MEMORY = (

@@ -7,6 +7,7 @@ from aiohttp.typedefs import Handler
 
 from service import problems as p
 from service.auth import Access
+from service.body import REFUSALS
 from service.handlers import subscription_pages, subscriptions
 from service.routing import JSON, Answer, Route, ok
 from service.schemas import Text
@@ -28,7 +29,7 @@ _ENDED = MappingProxyType({204: Answer("It has ended, and its address is forgott
 def _for_programs() -> tuple[Route, ...]:
     s, tag, anyone, admin = subscriptions, "Subscriptions", Access.PUBLIC, Access.ADMINISTRATOR
     root, one = "/api/status/subscriptions", "/api/status/subscriptions/{subscription_token}"
-    unread = (p.MALFORMED, p.TOO_LARGE, p.UNSUPPORTED, p.INVALID, p.UNAVAILABLE)
+    unread = (p.INVALID, p.UNAVAILABLE)
     unknown = (p.NOT_FOUND, p.UNAVAILABLE)
     return (
         Route("POST", root, s.subscribe, anyone, tag, "Ask to be told of incidents and maintenance",
@@ -36,7 +37,7 @@ def _for_programs() -> tuple[Route, ...]:
               body={JSON: s.SubscriptionRequest}, refusals=(*unread, p.TOO_OFTEN)),
         Route("POST", one + "/confirm", s.confirm, anyone, tag, "Confirm a subscription",
               ok(s.Subscription), "With the token of a message that asked for it.",
-              refusals=unknown),
+              refusals=(*unknown, *REFUSALS)),
         Route("GET", one, s.read, anyone, tag, "A subscription", ok(s.Subscription),
               refusals=unknown),
         Route("PATCH", one, s.change, anyone, tag, "Change what a subscription is about",
@@ -78,7 +79,8 @@ def _page(
     good: int = 200,
 ) -> Route:
     html = {"text/html": Text}
-    shown = {good: "A page"} | dict.fromkeys((404, 422, 429, 500, 503), "A page that says so")
+    refused = (*(kind.status for kind in REFUSALS if body), 404, 422, 429, 500, 503)
+    shown = {good: "A page"} | dict.fromkeys(refused, "A page that says so")
     return Route(
         method, path, handler, Access.PUBLIC, "Subscriptions", summary,
         {status: Answer(meaning, html) for status, meaning in shown.items()}, body=body,

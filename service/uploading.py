@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from control.errors import InvalidInput
 from control.networks.uploads import PIECE, Uploads
@@ -80,9 +81,8 @@ class Upload:
                 if isinstance(part, MultipartReader) or part.name is None:
                     raise InvalidInput("has a part that is no field", "body")
                 await self._take_part(part, part.name)
-        except (ValueError, AssertionError, RuntimeError) as error:
-            if isinstance(error, UnicodeError):
-                raise
+        except (HttpProcessingError, ValueError, AssertionError, RuntimeError):
+            # What aiohttp has for heads of parts is what it has for heads of requests.
             raise Problem(MALFORMED, "The body is not multipart/form-data.") from None
 
     async def _take_part(self, part: BodyPartReader, name: str) -> None:

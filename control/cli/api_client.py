@@ -16,6 +16,7 @@ import aiohttp
 from control.cli.network_files import NetworkFile
 from control.config import Config
 from control.errors import DrawbridgeError
+from control.settings import masked
 
 PATIENCE_S = 60.0
 """How long a command that follows a job waits for a service that is away or restarting."""
@@ -59,6 +60,7 @@ class Api:
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url.rstrip("/")
+        self._shown = masked(self.url, secret=False)
         self.authorisation = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -249,7 +251,7 @@ class Api:
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            raise Unreachable(f"{self.url} does not answer like Drawbridge")
+            raise Unreachable(f"{self._shown} does not answer like Drawbridge")
         return document
 
     async def _asked(
@@ -273,6 +275,8 @@ class Api:
                 return await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(self._away(error)) from error
+        except ValueError as error:  # aiohttp's, of what cannot be a request
+            raise Unreachable(f"{self._shown} cannot be asked: {error}") from error
 
     @property
     def _open(self) -> aiohttp.ClientSession:
@@ -282,7 +286,7 @@ class Api:
 
     def _away(self, error: Exception) -> str:
         why = "no answer in time" if isinstance(error, TimeoutError) else "no connection"
-        return f"{why}: {self.url}. Is it running? `drawbridge up` starts everything"
+        return f"{why}: {self._shown}. Is it running? `drawbridge up` starts everything"
 
 
 class _Over(Exception):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from control import cancelling
+from control.cli.away import advised
 from control.clock import SystemClock, iso
 from control.errors import InvalidInput
 from control.principals import ApiKey, ApiKeys, Role
@@ -45,7 +46,9 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @click.option("--role", type=click.Choice([str(role) for role in Role]), required=True)
-@click.option("--expires", callback=_span, help="How long it is good for: 90d, 12h. Default: ever.")
+@click.option(
+    "--expires", callback=_span, help="How long it is good for: 90d, 12h. Default: for ever."
+)
 @_JSON
 def create(*, name: str, role: str, expires: timedelta | None, as_json: bool) -> None:
     """Create a key for NAME and print it: once, for it is stored nowhere."""
@@ -102,13 +105,14 @@ def revoke(*, key_id: str, as_json: bool) -> None:
 
 def _with_keys(work: Callable[[ApiKeys], Awaitable[T]]) -> T:
     """Do ``work`` with the keys of the configured database."""
-    section = load_config(os.environ).postgres
+    config = load_config(os.environ)
 
     async def run() -> T:
-        async with Database(section) as database:
+        async with Database(config.postgres) as database:
             return await work(ApiKeys(database, SystemClock()))
 
-    return cancelling.run(run())
+    with advised(config):
+        return cancelling.run(run())
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:

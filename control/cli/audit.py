@@ -8,6 +8,7 @@ from rich.table import Table
 
 from control import cancelling
 from control.cli import times
+from control.cli.away import advised
 from control.cli.steering import (
     REFUSED,
     api_option,
@@ -72,8 +73,10 @@ def verify(*, as_json: bool) -> None:
     Exit status: 0 it is whole, 1 it is broken (the row and why are told).
     """
 
+    config = load_config(os.environ)
+
     async def work() -> dict[str, Any]:
-        async with Database(load_config(os.environ).postgres) as database:
+        async with Database(config.postgres) as database:
             record = Audit(database)
             found = await record.verify()
             newest = (await record.page(limit=1)).rows
@@ -85,7 +88,8 @@ def verify(*, as_json: bool) -> None:
                 "why": found.why,
             }
 
-    found = cancelling.run(work())
+    with advised(config):
+        found = cancelling.run(work())
     if as_json:
         print_json(found)
     elif found["intact"]:

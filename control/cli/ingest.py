@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from control import cancelling
+from control.cli import api_url
 from control.cli import follow as following
 from control.cli.api_client import PATIENCE_S, Api
 from control.cli.network_files import NetworkFile, recognised
@@ -48,7 +49,7 @@ def _name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 @click.option("--key", metavar="TEXT", help="Idempotency-Key: sent again, it is the same job.")
 @click.option("--callback-url", metavar="URL", help="Is told, signed, how the job ended.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON on stdout.")
-@click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API, the running stack).")
+@api_url.option("The API (default: DRAWBRIDGE_API, the running stack).")
 def ingest(
     files: list[NetworkFile],
     *,

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from control import cancelling
+from control.cli import api_url, times
 from control.cli import follow as following
-from control.cli import times
 from control.cli.api_client import PATIENCE_S, Api, Refused
 from control.cli.times import span
 from control.clock import iso
@@ -23,7 +23,7 @@ _STATES = ("queued", "scheduled", "running", "completed", "failed", "cancelled")
 _ENDED = _STATES[3:]
 _since = times.option(times.moment_or_ago)
 _PIPED_WIDTH = 160
-_api = click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API).")
+_api = api_url.option("The API (default: DRAWBRIDGE_API).")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 
 

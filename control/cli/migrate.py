@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from control import cancelling, migrations
+from control.cli.away import advised
 from control.config import GraphSection
 from control.errors import StoreUnavailable
 from control.migrations import Migration, MigrationError, Plan
@@ -34,7 +35,8 @@ def migrate(
     is away its schema is brought up to date before it is first written to.
     """
     config = load_config(os.environ)
-    plan = cancelling.run(_planned(config.postgres.direct))
+    with advised(config):
+        plan = cancelling.run(_planned(config.postgres.direct))
     if plan.breaking and not (contract or only_plan):
         raise MigrationError(
             f"{plan.breaking[0]} takes away what running instances need: end them all, then run "

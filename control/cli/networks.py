@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from control import cancelling
+from control.cli import api_url
 from control.cli.api_client import Api
 from control.running import load_config
 
 _PIPED_WIDTH = 160
-_api = click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API).")
+_api = api_url.option("The API (default: DRAWBRIDGE_API).")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 
 

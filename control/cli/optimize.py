@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from control import cancelling
+from control.cli import api_url
 from control.cli import follow as following
 from control.cli.api_client import PATIENCE_S, Api, media_of
 from control.running import load_config
@@ -57,7 +58,7 @@ def _model(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> 
 @click.option("--priority", help="high, normal or low, or 0 to 9 (9 is the most urgent).")
 @click.option("--timeout", type=float, metavar="S", help="Seconds after which the job fails.")
 @click.option("--callback-url", metavar="URL", help="Is told, signed, how the job ended.")
-@click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API, the running stack).")
+@api_url.option("The API (default: DRAWBRIDGE_API, the running stack).")
 def optimize(
     *,
     model: Path | None,

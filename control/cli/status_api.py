@@ -7,13 +7,14 @@ import click
 from rich.table import Table
 
 from control import cancelling
+from control.cli import api_url
 from control.cli.api_client import Api
 from control.cli.steering import print_json, screen
 from control.running import load_config
 
 ROOT = "/api/status"
 
-api_option = click.option("--api", metavar="URL", help="The API (default: DRAWBRIDGE_API).")
+api_option = api_url.option("The API (default: DRAWBRIDGE_API).")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 affects_option = click.option(
     "--component", "-c", "components", multiple=True, metavar="ID",

@@ -15,8 +15,9 @@ import msgspec
 from rich.console import Console
 
 from control import cancelling, ids, logs
+from control.cli import api_url
+from control.cli.away import advised
 from control.config import Config, LogSection
-from control.errors import StoreUnavailable
 from control.flags.client import ControlClient
 from control.running import load_config
 
@@ -33,9 +34,7 @@ REFUSED, TIMED_OUT, INTERRUPTED = 1, 3, 130
 _PIPED_WIDTH = 200
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-api_option = click.option(
-    "--api", metavar="URL", help="Over HTTP at this address, with DRAWBRIDGE_TOKEN, not over Redis."
-)
+api_option = api_url.option("Over HTTP at this address, with DRAWBRIDGE_TOKEN, not over Redis.")
 
 
 def open_control(config: Config, api: str | None) -> AbstractAsyncContextManager[Control]:
@@ -60,13 +59,10 @@ def ask(api: str | None, question: Callable[[Control], Awaitable[T]]) -> T:
         async with open_control(config, api) as control:
             return await question(control)
 
-    try:
+    if api is not None:
         return cancelling.run(run())
-    except StoreUnavailable as error:
-        if error.dependency == "redis" and api is None:
-            told = f"{error.reason}; a service may still be reached: --api URL"
-            raise StoreUnavailable("redis", told) from error
-        raise
+    with advised(config, api=True):
+        return cancelling.run(run())
 
 
 def screen(*, error: bool = False) -> Console:

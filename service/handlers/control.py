@@ -18,12 +18,11 @@ from control.flags.presence import ReplicaReport
 from service import auth, body, bypass, changes, deadline, inputs, sse
 from service.appkeys import BYPASS, CLOSING, CONFIG, PLANE, REQUEST_ID
 from service.handlers.jobs import answer
+from service.inputs import Moment
 from service.problems import NOT_CONFIGURED, Problem
 
 _JSON = ("application/json",)
 _MAX_BODY = 64 << 10
-
-Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 
 class Freshness(msgspec.Struct, frozen=True):

@@ -13,8 +13,9 @@ from control.errors import InvalidInput
 from control.ids import is_id
 from service import auth, deadline, inputs, negotiation, results, sse
 from service.appkeys import ARCHIVE, CLOSING, FEED, GATE, JOBS
+from service.inputs import Moment
 from service.problems import NO_RESULT, NOT_FINISHED, NOT_FOUND, Problem
-from worker.jobs.archive import Wanted
+from worker.jobs.archive import EndedAs, Text, Wanted
 from worker.jobs.errors import JobFinished, UnknownJob
 from worker.jobs.feed import is_event_id
 from worker.jobs.job import JobRecord, JobState
@@ -45,9 +46,15 @@ class JobList(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-class ArchiveQuery(Wanted, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which jobs of the archive to list."""
+class ArchiveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which jobs of the archive to list: :class:`Wanted`, as a query says it."""
 
+    kind: Text | None = None
+    status: EndedAs | None = None
+    correlation_id: Text | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    q: Text | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     cursor: str | None = None
 
@@ -209,6 +216,9 @@ async def archive(request: web.Request) -> web.Response:
     query = inputs.query(request, ArchiveQuery)
     wanted = msgspec.structs.asdict(query)
     limit, cursor = wanted.pop("limit"), wanted.pop("cursor")
+    for name in ("since", "until"):
+        if wanted[name] is not None:
+            wanted[name] = inputs.moment(wanted[name], name)
     page = await request.app[ARCHIVE].page(Wanted(**wanted), limit=limit, cursor=cursor)
     views = [JobHandlers("/jobs").view(record) for record in page.jobs]
     return answer(JobList(views, page.cursor))

@@ -22,7 +22,7 @@ from tests.faults.servers import own_redis
 from tests.processes import replica
 from tests.stack import wait_until
 
-TOKEN = "of-the-restore"
+TOKEN = "of-the-restore-test"
 
 
 class Api:

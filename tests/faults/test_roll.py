@@ -25,7 +25,7 @@ from tests.faults.servers import own_redis
 from tests.processes import Replica, replica
 from tests.stack import ROOT, SO_S, clean_environment, wait_until
 
-TOKEN = "of-the-roll"
+TOKEN = "of-the-test-of-the-roll"
 LEASE_S = 2
 DONE = "job ended"
 

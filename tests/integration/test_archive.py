@@ -292,8 +292,10 @@ async def test_it_is_searched_page_by_page(
 @pytest.mark.parametrize(
     ("name", "value"),
     [("status", "running"), ("since", "yesterday"), ("until", "2026-11-21T03:04:05"),
-     ("cursor", "1"), ("cursor", "9" * 15 + "-x"), ("q", ""), ("kind", "a\0"), ("limit", "0"),
-     ("bogus", "1")],
+     ("until", "9999-12-31T23:59:59-14:00"), ("since", "0001-01-01T00:00:00+14:00"),
+     ("since", "1763700000"), ("until", "1763700000.5"), ("since", ""),
+     ("cursor", "9" * 15 + "-" + "0" * 26), ("cursor", "1"), ("cursor", "9" * 15 + "-x"),
+     ("q", ""), ("kind", "a\0"), ("limit", "0"), ("bogus", "1")],
 )  # fmt: skip
 async def test_what_is_wrong_with_a_search_is_named(
     stores: LiveStores, url: str, redis: Redis, name: str, value: str

@@ -165,11 +165,42 @@ async def test_a_bad_upload_is_refused_and_leaves_nothing(
         assert await database.fetch("SELECT 1 FROM drawbridge.upload_pieces") == []
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"", b"no colon\r\n", b"X-A: a\0b\r\n", b"X-A: " + b"a" * 8200 + b"\r\n",
+        b"X-A: a\r\n" * 200,
+    ],
+    ids=["none", "no colon", "NUL", "long", "many"],
+)  # fmt: skip
+async def test_a_malformed_head_of_a_part_is_the_callers_fault(house: House, head: bytes) -> None:
+    await _refused_form(house, b"--zz\r\n" + head + b"--zz--\r\n")
+
+
+async def test_a_charset_of_a_form_that_is_no_text_is_the_callers_fault(house: House) -> None:
+    named = b'--zz\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\n\xff\r\n--zz--\r\n'
+    await _refused_form(house, named)
+
+
+async def _refused_form(house: House, body: bytes) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=zz"}
+    async with house.api.http.post(
+        "/ingest", params={"name": "a"}, headers=headers, data=body
+    ) as response:
+        assert response.status == 400, await response.text()
+        assert (await problem(response))["detail"] == "The body is not multipart/form-data."
+
+
 async def test_a_form_with_a_strange_field_is_refused(house: House) -> None:
     made = form(NODES, EDGES)
     made.add_field("colour", "red")
     async with house.api.http.post("/ingest", data=made, params={"name": "a"}) as response:
         assert (await problem(response))["field"] == "colour"
+    odd = b'--zz\r\nContent-Disposition: form-data; name="\xff"\r\n\r\nred\r\n--zz--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=zz"}
+    async with house.api.http.post("/ingest", data=odd, headers=headers) as response:
+        assert response.status == 422, await response.text()
+        await problem(response)
     made = form(NODES, EDGES)
     made.add_field("name", "by-field")
     assert (await house.result(await house.ingest(made)))["network"] == "by-field"

@@ -20,7 +20,7 @@ from control.identity_settings import IdentitySection
 from control.jwt_tokens import ASK_AGAIN_S, JwtVerifier
 from control.listener import listening_socket, serving, url_of
 from control.principals import Principal, Role
-from tests.serving import problem, served
+from tests.serving import Served, problem, served, with_database
 
 ISSUER, AUDIENCE = "https://issuer.example", "drawbridge"
 
@@ -42,6 +42,9 @@ class Issuer:
     keys: dict[str, Any] = field(default_factory=dict)
     published: list[str] = field(default_factory=list)
     away: bool = False
+    instead: str = ""
+    """What it publishes in place of its keys."""
+
     asked: int = 0
     url: str = ""
 
@@ -53,6 +56,8 @@ class Issuer:
         self.asked += 1
         if self.away:
             raise web.HTTPServiceUnavailable
+        if self.instead:
+            return web.Response(text=self.instead, content_type="application/json")
         described = []
         for kid in self.published:
             public = self.keys[kid].public_key()
@@ -95,14 +100,16 @@ def verifier(issuer: Issuer, clock: MovableClock) -> JwtVerifier:
 
 async def test_a_good_token_is_its_subjects(issuer: Issuer, verifier: JwtVerifier) -> None:
     for claims, role in (
-        ({}, Role.VIEWER),
+        ({}, None),
         ({"role": "operator"}, Role.OPERATOR),
         ({"role": ["viewer", "administrator", "cook"]}, Role.ADMINISTRATOR),
-        ({"role": 7}, Role.VIEWER),
+        ({"role": "viewer"}, Role.VIEWER),
+        ({"role": 7}, None),
+        ({"role": ["Administrator", {"viewer": 1}, None]}, None),
     ):
         assert await verifier.identify(issuer.token(**claims)) == Principal("jwt:ada", role)
     curve = issuer.token("curve", "ES256")
-    assert await verifier.identify(curve) == Principal("jwt:ada", Role.VIEWER)
+    assert await verifier.identify(curve) == Principal("jwt:ada", None)
     assert issuer.asked == 1
 
 
@@ -179,7 +186,7 @@ def raw_token(header: str, body: str = "{}") -> str:
     '{"alg":"RS256","kid":["one"]}', '{"alg":"RS256","kid":1}', '{"alg":"RS256","kid":null}',
     '{"alg":"RS256","kid":"../../etc/passwd"}', '{"alg":"ES256","kid":"one"}',
     '{"alg":"RS256","kid":"one","crit":["exp"]}', '{"alg":"RS256","kid":"one","b64":false}',
-    "{" * 2_000, '{"alg":"none","alg":"RS256","kid":"one"}',
+    "{" * 2_000, "[" * 6_000, '{"alg":"none","alg":"RS256","kid":"one"}',
 ])  # fmt: skip
 async def test_a_header_that_should_not_be_is_refused(verifier: JwtVerifier, header: str) -> None:
     assert await verifier.identify(raw_token(header)) is None
@@ -197,7 +204,7 @@ async def test_a_header_that_must_be_understood_is_refused(
     {"exp": "tomorrow"}, {"exp": -1}, {"exp": True}, {"aud": []}, {"aud": [7]},
     {"aud": AUDIENCE + " "}, {"iss": ISSUER + "/"}, {"sub": 7}, {"sub": {"a": 1}}, {"sub": ""},
     {"sub": "a\nb"}, {"sub": "x" * 256},
-    {"nbf": "x"}, {"iat": 10**11},
+    {"nbf": "x"}, {"iat": 10**11}, {"exp": float("inf")}, {"nbf": float("inf")},
 ], ids=str)  # fmt: skip
 async def test_claims_of_wrong_types_are_refused(
     issuer: Issuer, verifier: JwtVerifier, claims: dict[str, Any]
@@ -233,6 +240,43 @@ async def test_an_issuer_that_is_away_locks_nobody_out(
     assert await verifier.identify(issuer.token()) is not None
 
 
+@pytest.mark.parametrize("instead", [
+    "[]", "7", "null", '"keys"', '{"keys": {}}', '{"keys": "one"}', '{"keys": 1}', "{}",
+    '{"keys": [1, [], {"kty": "oct"}, {"kty": "RSA", "alg": ["RS256"]}]}',
+    "[" * 100_000, '{"keys": ' + "[" * 100_000,
+], ids=lambda text: text[:24])  # fmt: skip
+async def test_what_is_no_key_set_is_as_if_the_issuer_were_away(
+    issuer: Issuer, verifier: JwtVerifier, clock: MovableClock, instead: str
+) -> None:
+    issuer.instead = instead
+    with pytest.raises(StoreUnavailable, match="identity provider"):
+        await verifier.identify(issuer.token())
+    issuer.instead = ""
+    clock.passed_s += 10
+    assert await verifier.identify(issuer.token()) is not None
+    issuer.instead = instead
+    clock.passed_s += 3600
+    assert await verifier.identify(issuer.token()) is not None
+    assert issuer.asked == 3
+
+
+async def test_one_key_that_cannot_be_used_spoils_no_other(
+    issuer: Issuer, verifier: JwtVerifier
+) -> None:
+    public = issuer.keys["one"].public_key()
+    good = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public)), "kid": "one"}
+    odd = [7, {"kty": "oct", "kid": "a"}, {"kty": "RSA", "n": 5, "kid": "b"}, {"kty": ["RSA"]}]
+    issuer.instead = json.dumps({"keys": [*odd, good], "more": 1})
+    assert await verifier.identify(issuer.token()) is not None
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+async def test_a_short_rsa_key_is_passed_over(issuer: Issuer, verifier: JwtVerifier) -> None:
+    issuer.add("short", rsa.generate_private_key(65537, 1024))
+    assert await verifier.identify(issuer.token("short")) is None
+    assert await verifier.identify(issuer.token()) is not None
+
+
 def test_without_issuer_and_audience_no_token_is_trusted(clock: MovableClock) -> None:
     with pytest.raises(ConfigError, match="DRAWBRIDGE_JWT_AUDIENCE"):
         JwtVerifier(IdentitySection(jwks_url="https://issuer.example/jwks"), clock)
@@ -253,5 +297,38 @@ async def test_the_api_knows_who_calls(issuer: Issuer, stores: Any, redis: Any) 
 
         assert await cancel(None) == 401
         assert await cancel(issuer.token(aud="another")) == 401
-        assert await cancel(issuer.token(sub="eve")) == 403
-        assert await cancel(issuer.token()) == 202
+        assert await cancel(issuer.token(sub="eve", role="viewer")) == 403
+        assert await cancel(issuer.token()) == 403
+        assert await cancel(issuer.token(role="viewer")) == 202
+
+
+async def test_a_token_without_a_role_may_what_nobody_needs_one_for(
+    issuer: Issuer, stores: Any, redis: Any, database_url: str
+) -> None:
+    identity = IdentitySection(jwks_url=issuer.url, jwt_issuer=ISSUER, jwt_audience=AUDIENCE)
+    config = await with_database(stores.config, database_url)
+    config = replace(config, identity=identity, health=replace(config.health, networks=()))
+    headers = {"Authorization": f"Bearer {issuer.token(role='cook')}"}
+
+    async def refused(api: Served, method: str, path: str) -> None:
+        async with api.http.request(method, path, headers=headers) as answer:
+            assert answer.status == 403
+            assert "the token's role claim names none" in (await problem(answer))["detail"]
+
+    async def answered(api: Served, path: str) -> Any:
+        async with api.http.get(path, headers=headers) as answer:
+            assert answer.status == 200
+            return await answer.json()
+
+    async with served(config) as api:
+        for path in ("/control/flags", "/control/replicas", "/control/audit"):
+            await refused(api, "GET", path)
+        await refused(api, "POST", "/control/flags/app_maintenance/toggle")
+        for path in ("/jobs", "/api/status", "/openapi.json"):
+            await answered(api, path)
+        assert "'error'" not in str(await answered(api, "/health/detailed"))
+        run_id = await api.put(submitted_by="jwt:ada")
+        async with api.http.delete(f"/jobs/{run_id}", headers=headers) as answer:
+            assert answer.status == 202
+    async with served(config, anonymous="none") as api:
+        await refused(api, "GET", "/jobs")

@@ -29,7 +29,7 @@ from tests.processes import replica
 from tests.stack import ROOT, wait_until
 from worker.jobs.manager import JobStateManager
 
-PASSWORD = "of-the-tls-test"
+PASSWORD = "of-the-test-of-tls"
 
 pytestmark = needs_server
 

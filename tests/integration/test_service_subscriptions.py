@@ -70,6 +70,19 @@ async def ask(api: Served, **wanted: Any) -> tuple[int, dict[str, Any]]:
         return 202, await response.json()
 
 
+@pytest.mark.parametrize("page", ["subscribe", "subscriptions/t", "subscriptions/t/confirm",
+                                  "subscriptions/t/unsubscribe"])  # fmt: skip
+async def test_a_form_that_cannot_be_read_is_refused_by_a_page(api: Served, page: str) -> None:
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    for status, headers, body in (
+        (413, kind, b"x" * (17 << 10)),
+        (415, {**kind, "Content-Encoding": "br"}, b"x"),
+        (400, {**kind, "Content-Encoding": "gzip"}, b"x"),
+    ):
+        async with api.http.post(f"/status/{page}", headers=headers, data=body) as response:
+            assert (response.status, response.content_type) == (status, "text/html")
+
+
 async def token_in(post: Room, mails: MailServer, pattern: str) -> str:
     """The token of the newest message, once it is delivered."""
     await post.send(again=True)

@@ -65,6 +65,16 @@ def test_a_bad_setting_stops_every_command_with_one_line_and_status_2(
     ]
 
 
+@pytest.mark.parametrize("command", ["service", "up"])
+def test_a_short_admin_token_stops_the_start(tmp_path: Path, command: str) -> None:
+    done = drawbridge(command, folder=tmp_path, DRAWBRIDGE_ADMIN_TOKEN="hunter2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "drawbridge: DRAWBRIDGE_ADMIN_TOKEN (from environment) must be at least 16 characters "
+        "long; blanks divide several"
+    ]
+
+
 @pytest.mark.parametrize("command", ["migrate", "keys list"])
 def test_a_store_that_is_away_is_one_line_and_status_1(tmp_path: Path, command: str) -> None:
     address = f"postgresql://user:{SECRET}@127.0.0.1:1/x"

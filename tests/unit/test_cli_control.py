@@ -13,9 +13,13 @@ from rich.console import Console
 
 from control.cli import bridge_view as view
 from control.cli import change, cli, times
+from control.cli.api_client import Api, Unreachable
+from control.cli.away import advised
 from control.cli.control_api import ApiControl
 from control.cli.events import Journal
 from control.clock import seconds
+from control.config import Config, PostgresSection, RedisSection
+from control.errors import StoreUnavailable
 from control.flags import commands, events
 from control.flags.client import Acknowledged, Done
 from control.flags.document import MAINTENANCE, Document, Flag, Position
@@ -258,6 +262,57 @@ def test_a_usage_error_is_status_2(line: str, word: str) -> None:
     found = CliRunner().invoke(cli, line.split())
     assert found.exit_code == 2
     assert word in found.output
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "notaurl", "ftp://x/", "http://", "http://[::1", "http://127.0.0.1:99999", "http://a b/",
+     "http://user:hunter2@:80"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "line", ["jobs list", "networks list", "components", "flag list", "optimize ."]
+)
+def test_what_is_no_url_of_a_service_is_a_usage_error(line: str, url: str) -> None:
+    found = CliRunner().invoke(cli, [*line.split(), "--api", url])
+    assert found.exit_code == 2
+    assert "must be an http(s) URL" in found.output
+    assert "hunter2" not in found.output
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["flag list", "maintenance status", "maintenance on", "replicas", "events", "audit list",
+     "audit verify", "keys list", "migrate"],
+)  # fmt: skip
+def test_without_a_stack_a_command_says_what_to_do(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = Config(
+        redis=RedisSection("redis://127.0.0.1:1"),
+        postgres=PostgresSection("postgresql://127.0.0.1:1/x"),
+    )
+    for module in ("steering", "audit", "api_keys", "migrate"):
+        monkeypatch.setattr(f"control.cli.{module}.load_config", lambda _environ: nowhere)
+    error = CliRunner().invoke(cli, line.split()).exception
+    assert isinstance(error, StoreUnavailable)
+    assert "`drawbridge up` starts everything; " in str(error)
+    assert f"{'REDIS' if error.dependency == 'redis' else 'DATABASE'}_URL names one" in str(error)
+    by_store_alone = line in ("audit verify", "keys list", "migrate")
+    assert ("--api URL" in str(error)) is not by_store_alone
+
+
+def test_where_the_store_is_known_no_other_is_advised() -> None:
+    known = Config(sources={"DATABASE_URL": "environment"})
+    for config, reason in ((known, "connection failed"), (Config(), "its schema is not migrated")):
+        with pytest.raises(StoreUnavailable, match=f"{reason}$"), advised(config, api=True):
+            raise StoreUnavailable("database", reason)
+
+
+async def test_the_password_of_an_address_is_not_shown() -> None:
+    async with Api("http://user:hunter2@127.0.0.1:1", "token") as api:
+        with pytest.raises(Unreachable, match="cannot be asked") as found:
+            await api.jobs({})
+    assert "hunter2" not in str(found.value)
 
 
 def test_a_reason_that_is_too_long_or_obeyed_by_terminals_is_refused() -> None:

@@ -84,6 +84,11 @@ def test_good_values(variable: str, text: str, section: str, attribute: str, val
         ("DRAWBRIDGE_MAX_BODY", "-1", "must be a size"),
         ("DRAWBRIDGE_SAMPLE", "perhaps", "must be true or false, not 'perhaps'"),
         ("DRAWBRIDGE_LOG_LEVEL", "loud", "must be one of debug, info, warning, error, not 'loud'"),
+        ("DRAWBRIDGE_ADMIN_TOKEN", "a", "must be at least 16 characters long"),
+        ("DRAWBRIDGE_ADMIN_TOKEN", "x" * 16 + " " + "y" * 15, "must be at least 16 characters"),
+        ("DRAWBRIDGE_ADMIN_TOKEN", "ä" * 16, "cannot be sent in a header"),
+        ("DRAWBRIDGE_API", "http://127.0.0.1:99999", "must be an http(s) URL such as http://"),
+        ("DRAWBRIDGE_TOKEN", "a\nb", "cannot be sent in a header"),
         ("DRAWBRIDGE_ANONYMOUS", "all", "must be one of jobs, none"),
         ("REDIS_URL", "localhost:6379", "must be a URL that starts with redis:// or"),
         (
@@ -103,6 +108,12 @@ def test_bad_values_are_refused_in_one_line(variable: str, text: str, reason: st
 def test_a_bad_url_is_refused_without_repeating_its_password() -> None:
     for variable in ("REDIS_URL", "DATABASE_URL", "NEO4J_URI"):
         assert "hunter2" not in refusal({variable: "gopher://user:hunter2@host"})
+
+
+def test_a_bad_token_is_refused_without_repeating_it() -> None:
+    for text in ("hunter2", "x" * 16 + " hunter2", "ä hunter2"):
+        assert "hunter2" not in refusal({"DRAWBRIDGE_ADMIN_TOKEN": text})
+    assert "hunter2" not in refusal({"DRAWBRIDGE_TOKEN": "a\nhunter2"})
 
 
 @pytest.mark.parametrize(

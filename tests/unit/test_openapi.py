@@ -47,6 +47,18 @@ def test_each_operation_has_a_name_of_its_own_and_tells_of_errors_and_headers() 
                 assert "Retry-After" in answer["headers"], where
 
 
+def test_each_operation_with_a_body_tells_how_it_may_be_refused() -> None:
+    found = operations(made("tests.models.user_kinds"))
+    with_body = [each for each in found if "requestBody" in each[1]]
+    assert len(with_body) > 30
+    for where, operation in with_body:
+        assert operation["responses"].keys() >= {"400", "408", "413", "415"}, where
+        pages = where.startswith("post /status/")
+        media = "text/html" if pages else "application/problem+json"
+        for status in ("400", "408", "413", "415"):
+            assert operation["responses"][status]["content"].keys() == {media}, where
+
+
 def test_examples_are_what_the_schemas_ask_for() -> None:
     document = made()
     found = []

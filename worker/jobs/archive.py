@@ -25,7 +25,7 @@ _COLUMNS = (
     "result_bytes",
 )  # fmt: skip
 _PRUNE_AT_ONCE = 1_000
-_CURSOR = re.compile(r"(\d{1,15})-([0-7][0-9A-HJKMNP-TV-Z]{25})")
+_CURSOR = re.compile(r"(\d{1,14})-([0-7][0-9A-HJKMNP-TV-Z]{25})")
 _CONDITIONS = {
     "kind": "kind = ${}",
     "status": "status = ${}",
@@ -35,7 +35,7 @@ _CONDITIONS = {
     "q": "to_tsvector('simple', words) @@ websearch_to_tsquery('simple', ${})",
 }
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+EndedAs = Literal["completed", "failed", "cancelled"]
 _decode = msgspec.json.Decoder(JobRecord).decode
 
 
@@ -48,15 +48,15 @@ class Ended(msgspec.Struct, frozen=True):
     result_bytes: int
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs to find: those that fit everything that is said. ``since`` and ``until`` are about
     their ends; ``q`` are words, ``or``, ``-not these`` and ``"phrases"``."""
 
     kind: Text | None = None
-    status: Literal["completed", "failed", "cancelled"] | None = None
+    status: EndedAs | None = None
     correlation_id: Text | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     q: Text | None = None
 
 
