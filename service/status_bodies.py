@@ -18,8 +18,7 @@ from control.status.view import (
     UpdateView,
     WindowView,
 )
-
-Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+from service.inputs import Moment
 
 
 class ComponentLine(msgspec.Struct, frozen=True):

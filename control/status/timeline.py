@@ -5,6 +5,7 @@ incident shows through it. Else the worse of check and incident counts. Where no
 it is unknown, never green.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
@@ -106,11 +107,14 @@ def pieces(segments: Iterable[Segment], start: datetime, end: datetime) -> Itera
     edges.sort(key=lambda edge: edge[:2])  # at one moment what ends comes first
     said: dict[Source, Status] = {}
     since, now = start, effective(said)
-    for at, begins_, source, status in edges:
-        if begins_:
-            said[source] = status
-        else:
-            del said[source]
+    for at, together in itertools.groupby(edges, key=lambda edge: edge[0]):
+        if at == end:
+            break
+        for _, begins_, source, status in together:
+            if begins_:
+                said[source] = status
+            else:
+                del said[source]
         after = effective(said)
         if at > since and after != now:
             yield Piece(since, at, *now)

@@ -66,8 +66,18 @@ def test_pieces_are_what_holds_at_each_moment_without_gap_or_overlap(
         assert (here.status, here.source) == at(found, after(second + 0.5))
     assert sum((p.end - p.start for p in parts), timedelta()) == timedelta(seconds=length)
     for one, two in itertools.pairwise(parts):
-        assert one.end == two.start
+        assert one.start < one.end == two.start
         assert (one.status, one.source) != (two.status, two.source)
+
+
+def test_what_begins_together_leaves_no_seam_where_nothing_changes() -> None:
+    found = [
+        Segment(Source.INCIDENT, BAD, after(0), after(32)),
+        Segment(Source.CHECK, BAD, after(31), after(40)),
+        Segment(Source.MAINTENANCE, MAINTAINED, after(31), after(40)),
+    ]
+    parts = list(pieces(found, after(0), after(32)))
+    assert [(part.start, part.end) for part in parts] == [(after(0), after(32))]
 
 
 said = st.dictionaries(st.sampled_from([Source.CHECK, Source.INCIDENT, Source.OVERRIDE]), seen)
