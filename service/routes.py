@@ -274,19 +274,20 @@ def _app_status(base: str) -> tuple[Route, ...]:
     )  # fmt: skip
     return tuple(
         Route(method, f"{base}/{name}", handler, access, "App Status", summary,
-              _enveloped(envelope, access), description, around=a.enveloped)
+              _enveloped(envelope, access), description, slash=True, around=a.enveloped,
+              headers={} if access is anyone else _CHANGE_HEADERS)
         for method, name, handler, access, envelope, summary, description in rows
     )  # fmt: skip
 
 
 def _enveloped(envelope: type, access: Access) -> dict[int, Answer]:
     """The answers of an app-status route: its errors have the envelope too."""
-    refusals = (500, 503) if access is Access.PUBLIC else (401, 403, 422, 429, 500, 503, 504)
+    refusals = (500, 503) if access is Access.PUBLIC else (401, 403, 412, 422, 429, 500, 503, 504)
+    told = {412: _ETAG, 429: _RETRY, 503: _RETRY}
     refused = {
-        each: Answer(HTTPStatus(each).phrase, {JSON: app_status.ErrorEnvelope},
-                     _RETRY if each in (429, 503) else {})
+        each: Answer(HTTPStatus(each).phrase, {JSON: app_status.ErrorEnvelope}, told.get(each, {}))
         for each in refusals
-    }  # fmt: skip
+    }
     return {200: Answer("As asked", {JSON: envelope}), **refused}
 
 

@@ -47,6 +47,18 @@ def test_each_operation_has_a_name_of_its_own_and_tells_of_errors_and_headers() 
                 assert "Retry-After" in answer["headers"], where
 
 
+def test_app_status_routes_that_change_tell_of_if_match() -> None:
+    base, paths = ServiceSection().app_status_base, made()["paths"]
+    for path, method in (
+        ("toggle-app-maintenance-status", "post"),
+        ("toggle-app-data-ingestion-status", "post"),
+        ("reset-app-data-ingestion-status", "put"),
+    ):
+        operation = paths[f"{base}/{path}"][method]
+        assert "ETag" in operation["responses"]["412"]["headers"]
+        assert "If-Match" in {each.get("name") for each in operation["parameters"]}
+
+
 def test_examples_are_what_the_schemas_ask_for() -> None:
     document = made()
     found = []
