@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from control.errors import InvalidInput, StoreUnavailable
-from control.flags.audit import MAX_PAGE
+from control.flags.audit import MAX_PAGE, OUTCOMES
 from control.flags.document import Flag, Mode
 from control.flags.outcome import Outcome
 from control.flags.plane import ControlPlane
@@ -73,7 +73,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     flag: str | None = None
     actor: str | None = None
-    outcome: str | None = None
+    outcome: Annotated[str, Meta(extra_json_schema={"enum": list(OUTCOMES)})] | None = None
     since: Moment | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
     cursor: str | None = None

@@ -168,9 +168,10 @@ async def test_what_is_bad_names_its_field_and_changes_nothing(api: Served) -> N
     for query in ("wait=later", "timeout=0", "timeout=601", "x=1"):
         status, told, _ = await ask(api, "PUT", f"{FLAG}?{query}", ON)
         assert (status, told["field"]) == (422, query.partition("=")[0])
-    for query in ("limit=0", "limit=501", "since=x", "cursor=zz", "x=1"):
+    for query in ("limit=0", "limit=501", "since=x", "cursor=zz", "outcome=bogus", "x=1"):
         status, told, _ = await ask(api, "GET", f"/control/audit?{query}")
         assert (status, told["field"]) == (422, query.partition("=")[0])
+        assert not query.startswith("outcome") or "applied, unchanged, deb" in told["detail"]
     assert api.plane.replica.raised is None
 
 
