@@ -125,6 +125,12 @@ _WAITS = (
     "`wait=quiesced` once nothing that was admitted before still runs. After `timeout` seconds "
     "the answer is 504 and names the stragglers; the change itself stands."
 )
+_HAPPENING = (
+    "`flags` is what Redis carries too: all flags, `epoch`, `version` and `at`; `command_id` and "
+    "`outcome` (`verdict`, `detail`, `retry_after_s`) of the command that it answers, both null "
+    "where it answers none, as the first one does. Its id is the position, epoch.version. "
+    "`replica` is the report of one instance, `left` names one that went."
+)
 _BYPASS = (
     f"Signed, good for at most {MAX_TTL_S} s, audited. Send it in the header "
     "`X-Drawbridge-Bypass`: the gate lets the request through. It opens the way for reading and "
@@ -238,7 +244,7 @@ def _control() -> tuple[Route, ...]:
               "Who is live, and what each has applied", ok(control.Replicas),
               refusals=(p.FORBIDDEN,)),
         Route("GET", "/control/events", control.events, see, tag,
-              "Follow the flags and the fleet", happening, refusals=(p.FORBIDDEN,)),
+              "Follow the flags and the fleet", happening, _HAPPENING, refusals=(p.FORBIDDEN,)),
         Route("GET", "/control/audit", control.audit, see, tag, "Who did what, newest first",
               ok(AuditPage), query=control.AuditQuery, refusals=bad_query),
         Route("POST", "/control/bypass", control.issue_bypass, steer, tag,

@@ -157,7 +157,8 @@ async def events(request: web.Request) -> web.StreamResponse:
     async with plane.follow() as coming:
 
         async def told() -> AsyncGenerator[sse.Message, None]:
-            yield sse.Message("flags", _text(plane.replica.document))
+            now = plane.told(plane.replica.document)
+            yield sse.Message(now.type, now.data.decode(), now.id)
             try:
                 yield sse.Message("replicas", _text(await _replicas(plane)))
             except StoreUnavailable as error:  # what can still be heard is worth hearing
