@@ -43,7 +43,7 @@ from service import appkeys, auth, gate, middleware, openapi, routes, routing
 from service.bypass import Bypass
 from service.callbacks import Callbacks
 from service.clients import Clients
-from service.handlers import ingest
+from service.handlers import app_status, ingest
 from service.health_pages import HealthPages
 from service.limits import Attempts, Limits
 from service.statuspage.site import StatusSite
@@ -118,9 +118,8 @@ async def build(
     )  # fmt: skip
 
     arrivals = middleware.Arrivals(traffic, probes)
-    app = web.Application(
-        middlewares=(*await _entrance(life, config, arrivals, instance), bridge.check)
-    )
+    entrance = await _entrance(life, config, arrivals, instance)
+    app = web.Application(middlewares=(*entrance, app_status.strays(base), bridge.check))
     app[AT_ONCE], app[REFUSE] = arrivals.at_once, arrivals.refuse
     app[appkeys.CONFIG], app[appkeys.ENTRANCE] = config.service, config.entrance
     app[appkeys.JOBS] = jobs

@@ -80,7 +80,7 @@ async def send(
         reason=reason,
         until=until,
         mode=mode,
-        expected=inputs.if_match(request),
+        expected=inputs.if_match(request, request.app[PLANE].replica.position),
         request_id=request[REQUEST_ID],
     )
     outcome = await request.app[PLANE].change(command)

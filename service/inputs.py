@@ -1,5 +1,6 @@
 """What a request says beside its body: query parameters and headers, decoded into types."""
 
+import contextlib
 import re
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
@@ -8,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from control.errors import InvalidInput
-from control.flags.document import Position
+from control.flags.document import NOTHING, Position
 from service.appkeys import TRACEPARENT
 from worker.jobs.misfit import invalid
 
@@ -17,7 +18,9 @@ Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 """What :func:`moment` reads: msgspec's own would take bare numbers too, as epochs."""
 
 MAX_IDEMPOTENCY_KEY = 255
-_QUOTED = re.compile(r'"([^"]*)"')
+_TAG = r'(?:W/)?"[!#-~\x80-\U0010ffff]*"'
+_TAGS = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
+_STRONG = re.compile(r'(W/)?"([^"]*)"')
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
@@ -54,19 +57,30 @@ def idempotency_key(request: web.Request) -> str | None:
     return key
 
 
-def if_match(request: web.Request) -> Position | None:
-    """The position in the header ``If-Match``; ``None`` without it, and for ``*``.
+def if_match(request: web.Request, held: Position) -> Position | None:
+    """Where the flags must stand by the header ``If-Match``; ``None`` without it, and for ``*``.
 
-    Raises :class:`InvalidInput` for anything but one strong entity tag of ours.
+    Of several positions it is ``held``, where they stand as far as this instance knows, else the
+    newest: a command can expect one only. Tags that none of ours can equal by strong comparison
+    (RFC 9110, 8.8.3.2) make it the position of no document, so that the change comes to be a
+    conflict like any other. Raises :class:`InvalidInput` for what is no list of entity tags.
     """
-    header = request.headers.get("If-Match", "*").strip()
+    header = ", ".join(request.headers.getall("If-Match", ["*"])).strip()
     if header == "*":
         return None
-    quoted = _QUOTED.fullmatch(header)
-    try:
-        return Position.parse(quoted[1] if quoted else "")
-    except ValueError:
-        raise InvalidInput('must be an ETag such as "1763700000000.41", or *', "If-Match") from None
+    if not _TAGS.fullmatch(header):
+        raise InvalidInput('must be an ETag such as "1763700000000.41", or *', "If-Match")
+    named = {_position(tag) for weak, tag in _STRONG.findall(header) if not weak}
+    return held if held in named else max(named, default=NOTHING.position)
+
+
+def _position(tag: str) -> Position:
+    """What an entity tag names: to the letter, or nothing."""
+    with contextlib.suppress(ValueError):
+        position = Position.parse(tag)
+        if str(position) == tag:
+            return position
+    return NOTHING.position
 
 
 def traceparent(request: web.Request) -> str | None:

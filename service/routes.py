@@ -125,6 +125,12 @@ _WAITS = (
     "`wait=quiesced` once nothing that was admitted before still runs. After `timeout` seconds "
     "the answer is 504 and names the stragglers; the change itself stands."
 )
+_HAPPENING = (
+    "`flags` is what Redis carries too: all flags, `epoch`, `version` and `at`; `command_id` and "
+    "`outcome` (`verdict`, `detail`, `retry_after_s`) of the command that it answers, both null "
+    "where it answers none, as the first one does. Its id is the position, epoch.version. "
+    "`replica` is the report of one instance, `left` names one that went."
+)
 _BYPASS = (
     f"Signed, good for at most {MAX_TTL_S} s, audited. Send it in the header "
     "`X-Drawbridge-Bypass`: the gate lets the request through. It opens the way for reading and "
@@ -238,7 +244,7 @@ def _control() -> tuple[Route, ...]:
               "Who is live, and what each has applied", ok(control.Replicas),
               refusals=(p.FORBIDDEN,)),
         Route("GET", "/control/events", control.events, see, tag,
-              "Follow the flags and the fleet", happening, refusals=(p.FORBIDDEN,)),
+              "Follow the flags and the fleet", happening, _HAPPENING, refusals=(p.FORBIDDEN,)),
         Route("GET", "/control/audit", control.audit, see, tag, "Who did what, newest first",
               ok(AuditPage), query=control.AuditQuery, refusals=bad_query),
         Route("POST", "/control/bypass", control.issue_bypass, steer, tag,
@@ -274,19 +280,20 @@ def _app_status(base: str) -> tuple[Route, ...]:
     )  # fmt: skip
     return tuple(
         Route(method, f"{base}/{name}", handler, access, "App Status", summary,
-              _enveloped(envelope, access), description, around=a.enveloped)
+              _enveloped(envelope, access), description, slash=True, around=a.enveloped,
+              headers={} if access is anyone else _CHANGE_HEADERS)
         for method, name, handler, access, envelope, summary, description in rows
     )  # fmt: skip
 
 
 def _enveloped(envelope: type, access: Access) -> dict[int, Answer]:
     """The answers of an app-status route: its errors have the envelope too."""
-    refusals = (500, 503) if access is Access.PUBLIC else (401, 403, 422, 429, 500, 503, 504)
+    refusals = (500, 503) if access is Access.PUBLIC else (401, 403, 412, 422, 429, 500, 503, 504)
+    told = {412: _ETAG, 429: _RETRY, 503: _RETRY}
     refused = {
-        each: Answer(HTTPStatus(each).phrase, {JSON: app_status.ErrorEnvelope},
-                     _RETRY if each in (429, 503) else {})
+        each: Answer(HTTPStatus(each).phrase, {JSON: app_status.ErrorEnvelope}, told.get(each, {}))
         for each in refusals
-    }  # fmt: skip
+    }
     return {200: Answer("As asked", {JSON: envelope}), **refused}
 
 

@@ -17,12 +17,9 @@ from control.cli.steering import (
     print_json,
     screen,
 )
-from control.flags.audit import Audit, AuditRow
-from control.flags.outcome import Verdict
+from control.flags.audit import OUTCOMES, Audit, AuditRow
 from control.running import load_config
 from control.stores.postgres import Database
-
-_OUTCOMES = [*(verdict.value for verdict in Verdict), "noted", "renewed"]
 
 
 @click.group
@@ -38,7 +35,7 @@ def audit() -> None:
 @audit.command("list")
 @click.option("--flag", metavar="NAME", help="Only attempts on this flag.")
 @click.option("--actor", metavar="NAME", help="Only attempts of this caller.")
-@click.option("--outcome", type=click.Choice(_OUTCOMES), help="Only attempts that ended so.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only attempts that ended so.")
 @click.option(
     "--since",
     callback=times.option(times.moment_or_ago),

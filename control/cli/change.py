@@ -1,5 +1,7 @@
 """One change of a flag from the command line: its options, its live view, how it is told."""
 
+import asyncio
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from control.cli.steering import (
     INTERRUPTED,
     REFUSED,
     TIMED_OUT,
+    Control,
     api_option,
     as_json_option,
     ask,
@@ -21,14 +24,18 @@ from control.cli.steering import (
     screen,
 )
 from control.clock import SystemClock, seconds
-from control.errors import InvalidInput
+from control.errors import DrawbridgeError, InvalidInput, StoreUnavailable
 from control.flags import commands
 from control.flags.acknowledgement import Want
-from control.flags.client import Acknowledged, Done, local_actor, patience_s
+from control.flags.client import Acknowledged, Done, Watch, local_actor, patience_s
 from control.flags.commands import Command, Verb
 from control.flags.document import MAINTENANCE, Position
-from control.flags.errors import CommandTimedOut
+from control.flags.errors import CommandTimedOut, NobodyListens
 from control.flags.outcome import Verdict
+from control.flags.presence import ReplicaReport
+
+ROLL_S = 2.0
+"""How long reading who is live may take once a command has had no answer."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +56,56 @@ class Change:
         except InvalidInput as error:
             raise click.UsageError(str(error)) from None
         watched = view.Waiting(screen(error=True), self.want, quiet=self.as_json)
+        silent: list[ReplicaReport] = []
         try:
             with watched:
                 done = ask(
-                    self.api,
-                    lambda control: control.carry_out(
-                        command, want=self.want, timeout_s=self.timeout_s, watch=watched
-                    ),
+                    self.api, lambda control: self._carry_out(control, command, watched, silent)
                 )
-        except CommandTimedOut as error:
-            click.echo(f"drawbridge: {error}", err=True)
-            raise SystemExit(TIMED_OUT) from None
+        except DrawbridgeError as error:
+            self._unanswered(command, error, silent)
+            raise
         except KeyboardInterrupt:
             click.echo(_interrupted(command, known=watched.target is not None), err=True)
             raise SystemExit(INTERRUPTED) from None
         if self.as_json:
             print_json(told(done))
         raise SystemExit(self._told(command, done))
+
+    async def _carry_out(
+        self, control: Control, command: Command, watch: Watch, silent: list[ReplicaReport]
+    ) -> Done:
+        """Carry it out; where no answer comes, ``silent`` gets who is live, if that can be read."""
+        try:
+            return await control.carry_out(
+                command, want=self.want, timeout_s=self.timeout_s, watch=watch
+            )
+        except CommandTimedOut:
+            with contextlib.suppress(DrawbridgeError, TimeoutError):
+                async with asyncio.timeout(ROLL_S):
+                    silent += await control.replicas()
+            raise
+
+    def _unanswered(
+        self, command: Command, error: DrawbridgeError, silent: list[ReplicaReport]
+    ) -> None:
+        """Tell scripts why no answer came, and everybody who should have given one. Ends the
+        process where it did not come in time; any other ``error`` is the caller's to tell."""
+        word = unanswered(error, over_http=self.api is not None)
+        if self.as_json and word is not None:
+            print_json({
+                "outcome": word,
+                "detail": str(error),
+                "command_id": command.id,
+                "stragglers": [each.id for each in silent],
+            })  # fmt: skip
+        if word != "timed_out":
+            return
+        late = f"; of {len(silent)} live instances none has answered:" if silent else ""
+        click.echo(f"drawbridge: {error}{late}", err=True)
+        for each in silent:
+            click.echo(f"  {each.kind} {view.place(each)}", err=True)
+        raise SystemExit(TIMED_OUT) from None
 
     def _told(self, command: Command, done: Done) -> int:
         """Say what came of it; the exit status."""
@@ -188,6 +228,22 @@ def told(done: Done) -> dict[str, Any]:
         "acknowledged": acknowledged,
         "stragglers": acknowledged.stragglers if acknowledged else [],
     }
+
+
+def unanswered(error: DrawbridgeError, *, over_http: bool) -> str | None:
+    """Why a change had no answer, in a word for scripts; ``None`` where it had one."""
+    match error:
+        case CommandTimedOut():
+            return "timed_out"
+        case NobodyListens():
+            return "unheard"
+        case StoreUnavailable():
+            return "unavailable"
+    if not over_http:
+        return None
+    from control.cli.api_client import Unreachable  # noqa: PLC0415 - slow; loaded by now
+
+    return "unavailable" if isinstance(error, Unreachable) else None
 
 
 def refusal(done: Done) -> str:

@@ -22,6 +22,7 @@ def flag() -> None:
     drawbridge flag list
 
     Exit status: 0 done, 1 refused, 2 usage, 3 timed out.
+    With --json the `outcome` is timed_out, unheard or unavailable where no answer came.
     """
 
 

@@ -26,6 +26,7 @@ def maintenance() -> None:
 
     Exit status: 0 done, 1 refused, 2 usage, 3 timed out (who did not follow is named; the change
     stands).
+    With --json the `outcome` is timed_out, unheard or unavailable where no answer came.
     """
 
 

@@ -27,6 +27,9 @@ BEGINNING = bytes(32)
 
 MAX_PAGE = 500
 
+OUTCOMES = (*(verdict.value for verdict in Verdict), "noted", "renewed")
+"""Every outcome that a row may have."""
+
 _NEWEST = (1 << 63) - 1
 _BATCH = 200  # rows that verify holds at a time, and hashes before others get their turn
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,7 +37,7 @@ _log = logs.get(__name__)
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt. ``outcome`` is a :class:`Verdict` or another word (``noted``, ``renewed``).
+    """One attempt. ``outcome`` is one of :data:`OUTCOMES`.
 
     ``epoch`` and ``version`` are the position of the flags after it; ``hash`` is hexadecimal.
     """
@@ -106,6 +109,8 @@ class Audit:
         for name, value in (("flag", flag), ("actor", actor), ("outcome", outcome)):
             if value is not None and not value.isprintable():
                 raise InvalidInput("holds characters that cannot be printed", name)
+        if outcome is not None and outcome not in OUTCOMES:
+            raise InvalidInput(f"must be one of {', '.join(OUTCOMES)}", "outcome")
         if since is not None and since.tzinfo is None:
             raise InvalidInput("has no time zone", "since")
         below = _NEWEST if cursor is None else _seq_of(cursor)

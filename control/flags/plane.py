@@ -41,6 +41,9 @@ OTHERS_S = 4.0
 """How long the other instances have for a command before this one sees to it."""
 
 FOLLOWER_BACKLOG = 256
+COMES_S = 1.0
+"""How long a change is held back from followers for the event of it, which names its command."""
+
 _LEFT = b'"left":true'
 
 
@@ -78,7 +81,7 @@ class ControlPlane:
         """
         if internal:
             return await self.controller.carry_out(command, debounced=False)
-        if self._linked:
+        if self.linked:
             with contextlib.suppress(StoreUnavailable):
                 return await self._published(command, timeout_s)
         return await self.controller.carry_out(command, offline=True)
@@ -92,7 +95,8 @@ class ControlPlane:
         return await self.publisher.send(command, timeout_s=max(1.0, timeout_s - OTHERS_S))
 
     @property
-    def _linked(self) -> bool:
+    def linked(self) -> bool:
+        """Whether Redis carries what is said."""
         return self.replica.age_s("redis") <= STALE_S
 
     async def replicas(self) -> list[ReplicaReport]:
@@ -111,37 +115,81 @@ class ControlPlane:
     @contextlib.asynccontextmanager
     async def follow(self) -> AsyncIterator[AsyncIterator[ControlEvent]]:
         """Flag changes and what instances report, from now on. A slow reader loses the oldest."""
-        waiting: asyncio.Queue[ControlEvent] = asyncio.Queue(FOLLOWER_BACKLOG)
-
-        def tell(event: ControlEvent) -> None:
-            if waiting.full():
-                waiting.get_nowait()
-            waiting.put_nowait(event)
-
-        def changed(_before: Document, after: Document) -> None:
-            tell(self.told(after))
-
-        def reported(message: bytes) -> None:
-            tell(ControlEvent("left" if _LEFT in message else "replica", message))
-
-        async def coming() -> AsyncGenerator[ControlEvent, None]:
-            while True:
-                yield await waiting.get()
-
-        listener = Listener(reported)
-        silence = self.replica.on_change(changed)
-        await self.subscriber.add(keys.REPLICAS_CHANNEL, listener)
+        follower = _Follower(self)
+        saying, reporting = Listener(follower.said), Listener(follower.reported)
+        silence = self.replica.on_change(follower.changed)
+        await self.subscriber.add(keys.EVENTS_CHANNEL, saying, wait_s=0)
+        await self.subscriber.add(keys.REPLICAS_CHANNEL, reporting)
         try:
-            async with aclosing(coming()) as stream:
+            async with aclosing(follower.coming()) as stream:
                 yield stream
         finally:
             silence()
-            await self.subscriber.remove(keys.REPLICAS_CHANNEL, listener)
+            follower.leave()
+            await self.subscriber.remove(keys.EVENTS_CHANNEL, saying)
+            await self.subscriber.remove(keys.REPLICAS_CHANNEL, reporting)
 
     def told(self, document: Document) -> ControlEvent:
-        """A document as the event of it."""
+        """A document as the event of it, in answer to nobody."""
         data = events.of_document(document, self.clock.now())
         return ControlEvent("flags", data, str(document.position))
+
+
+class _Follower:
+    """One who watches what happens: each event as it was published, so that all see the same, and
+    what became known of the flags in other ways, where no event of it comes."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._position = plane.replica.position
+        self._waiting: asyncio.Queue[ControlEvent] = asyncio.Queue(FOLLOWER_BACKLOG)
+        self._later: asyncio.TimerHandle | None = None
+
+    async def coming(self) -> AsyncGenerator[ControlEvent, None]:
+        """What there is to tell, for ever."""
+        while True:
+            yield await self._waiting.get()
+
+    def said(self, message: bytes) -> None:
+        """Take a message of ``drawbridge:events``. An older position is news to nobody; at the same
+        one only the answer to a command is, which changed nothing."""
+        try:
+            event = events.decode(message)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return  # the link logs it
+        if not isinstance(event, events.FlagsEvent):
+            return
+        position = event.document.position
+        if position > self._position or (position == self._position and event.outcome):
+            self._position = position
+            self._tell(ControlEvent("flags", message, str(position)))
+
+    def reported(self, message: bytes) -> None:
+        """Take a message of the instances."""
+        self._tell(ControlEvent("left" if _LEFT in message else "replica", message))
+
+    def changed(self, _before: Document, _after: Document) -> None:
+        """The flags have changed: who commits knows before the event comes."""
+        if not self._plane.linked:
+            self._catch_up()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(COMES_S, self._catch_up)
+
+    def leave(self) -> None:
+        """Follow no longer."""
+        if self._later is not None:
+            self._later.cancel()
+
+    def _catch_up(self) -> None:
+        self._later, document = None, self._plane.replica.document
+        if document.position > self._position:
+            self._position = document.position
+            self._tell(self._plane.told(document))
+
+    def _tell(self, event: ControlEvent) -> None:
+        if self._waiting.full():
+            self._waiting.get_nowait()
+        self._waiting.put_nowait(event)
 
 
 async def open_plane(

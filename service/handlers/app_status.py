@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from control.clock import iso
 from control.flags.commands import Verb
@@ -108,6 +108,22 @@ def enveloped(handler: Handler) -> Handler:
             return _refusal(problem.status, problem.detail, problem.members, problem.headers)
 
     return wrapped
+
+
+def strays(base: str) -> Middleware:
+    """A middleware: what is below ``base`` and fits no route is refused in the envelope too.
+
+    What fits one has its own form, for ``base`` may lead to where others are, such as ``/api/v1``.
+    """
+    below = base + "/"
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.match_info.route.resource is None and request.path.startswith(below):
+            handler = enveloped(handler)
+        return await handler(request)
+
+    return check
 
 
 async def health(request: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from control.errors import InvalidInput, StoreUnavailable
-from control.flags.audit import MAX_PAGE
+from control.flags.audit import MAX_PAGE, OUTCOMES
 from control.flags.document import Flag, Mode
 from control.flags.outcome import Outcome
 from control.flags.plane import ControlPlane
@@ -72,7 +72,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     flag: str | None = None
     actor: str | None = None
-    outcome: str | None = None
+    outcome: Annotated[str, Meta(extra_json_schema={"enum": list(OUTCOMES)})] | None = None
     since: Moment | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
     cursor: str | None = None
@@ -156,7 +156,8 @@ async def events(request: web.Request) -> web.StreamResponse:
     async with plane.follow() as coming:
 
         async def told() -> AsyncGenerator[sse.Message, None]:
-            yield sse.Message("flags", _text(plane.replica.document))
+            now = plane.told(plane.replica.document)
+            yield sse.Message(now.type, now.data.decode(), now.id)
             try:
                 yield sse.Message("replicas", _text(await _replicas(plane)))
             except StoreUnavailable as error:  # what can still be heard is worth hearing

@@ -59,11 +59,20 @@ async def healthy(api: Served) -> bool:
 
 
 async def ask(
-    api: Served, name: str, *, token: str | None = "the-admin-token", base: str = BASE
+    api: Served,
+    name: str,
+    *,
+    token: str | None = "the-admin-token",
+    base: str = BASE,
+    method: str = "",
+    if_match: str = "*",
 ) -> tuple[int, dict[str, Any], Any]:
     """Status, envelope and headers; the envelope is looked at."""
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with api.http.request(ROUTES[name], f"{base}/{name}", headers=headers) as response:
+    headers = {"If-Match": if_match}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    method = method or ROUTES[name.rstrip("/")]
+    async with api.http.request(method, f"{base}/{name}", headers=headers) as response:
         document = await response.json(content_type="application/json")
         assert document.keys() == {"success", "message", "data"}
         assert document["success"] is (response.status == 200)
@@ -256,6 +265,44 @@ async def test_a_stopping_instance_is_not_healthy(api: Served) -> None:
     service_app.begin_stop(api.app)
     status, document, _ = await ask(api, HEALTH)
     assert (status, document["data"]["reasons"]) == (503, ["shutting_down"])
+
+
+async def test_a_trailing_slash_makes_no_difference(api: Served, redis) -> None:
+    for name in ROUTES:
+        assert (await ask(api, name + "/"))[0] == 200, name
+        await rested(redis, INGESTION)
+        await api.put_flag(value=False)
+
+
+async def test_what_fits_no_route_keeps_the_envelope(api: Served) -> None:
+    for name, method in ROUTES.items():
+        other = "GET" if method != "GET" else "POST"
+        for path in (name, name + "/"):
+            status, document, headers = await ask(api, path, method=other)
+            assert (status, document["data"]) == (405, {})
+            assert headers["Allow"] == ("GET, HEAD" if method == "GET" else method)
+    for path in ("no-such-status", "", f"{HEALTH}/more"):
+        assert (await ask(api, path, method="GET"))[0] == 404
+    await api.put_flag(reason="db upgrade")
+    status, document, headers = await ask(api, "no-such-status", method="GET")
+    assert (status, document["data"]["reason"]) == (503, "db upgrade")
+    assert int(headers["Retry-After"]) > 0
+
+
+async def test_if_match(api: Served, redis) -> None:
+    before = f'"{api.plane.replica.position}"'
+    assert (await ask(api, TOGGLE_INGESTION, if_match=before))[0] == 200
+    await rested(redis, INGESTION)
+    status, document, headers = await ask(api, TOGGLE_INGESTION, if_match=before)
+    assert (status, document["data"]["is_active"]) == (412, True)
+    assert headers["ETag"] == f'"{api.plane.replica.position}"'
+
+
+async def test_a_base_that_leads_to_other_routes_leaves_them_their_form(config: Config) -> None:
+    async with served(config, app_status_base="/jobs") as api:
+        async with api.http.get("/jobs/archive?limit=x") as response:
+            assert (response.status, response.content_type) == (422, "application/problem+json")
+        assert (await ask(api, "archive", method="PUT", base="/jobs"))[0] == 405
 
 
 async def test_our_own_fault_keeps_the_envelope(api: Served, monkeypatch) -> None:

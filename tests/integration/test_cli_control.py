@@ -278,6 +278,39 @@ async def test_if_version(fleet: Fleet, way: list[str]) -> None:
     assert done["document"]["version"] == before.version + 1
 
 
+async def test_events_are_the_same_over_redis_and_over_http(fleet: Fleet) -> None:
+    follow = ("events", "--follow", "--json")
+
+    async def following(count: int) -> bool:
+        [(_, found)] = await fleet.redis.pubsub_numsub(keys.REPLICAS_CHANNEL)
+        return bool(found == count)
+
+    await wait_until(lambda: following(0))
+    async with (
+        asyncio.timeout(SO_S),
+        fleet.start(*follow) as by_redis,
+        fleet.start(*follow, "--api", fleet.url) as by_http,
+    ):
+        # What happened before would be in the first event, as the state.
+        await wait_until(lambda: following(2))
+        for verb, outcome in (("on", "applied"), ("toggle", "debounced")):
+            if outcome == "debounced":
+                await fleet.redis.set(keys.debounce(MAINTENANCE), "another", px=60_000)
+            done = await fleet.json("maintenance", verb, status=int(outcome != "applied"))
+            seen = [await _line(process, "flags", done["command_id"])
+                    for process in (by_redis, by_http)]  # fmt: skip
+            assert seen[0] == seen[1]
+            assert seen[0]["outcome"]["verdict"] == outcome
+
+
+async def _line(process: Any, type_: str, command_id: str | None = None) -> dict[str, Any]:
+    """The next event of a type, and of a command, that a process prints."""
+    while True:
+        found: dict[str, Any] = json.loads(await process.stdout.readline())
+        if found["type"] == type_ and command_id in (None, found.get("command_id")):
+            return found
+
+
 async def test_flags_by_name(fleet: Fleet, way: list[str]) -> None:
     done = await fleet.json("flag", "set", INGESTION, "on", "--reason", "nightly load", *way)
     assert done["document"]["flags"][INGESTION]["reason"] == "nightly load"

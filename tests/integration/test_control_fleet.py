@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -100,13 +101,21 @@ async def test_events_tell_what_is_and_what_happens(api: Served, config: Config)
         assert response.content_type == "text/event-stream"
         kind, first = await anext(coming)
         assert (kind, first["flags"][MAINTENANCE]["is_active"]) == ("flags", False)
+        assert (first["type"], first["v"], first["id"]) == ("flags", 1, etag(api).strip('"'))
+        assert first["command_id"] is first["outcome"] is None
+        assert datetime.fromisoformat(first["at"]).tzinfo
         kind, fleet = await anext(coming)
         assert kind == "replicas"
         assert [each["id"] for each in fleet["replicas"]] == [api.plane.instance]
         async with held_upload(api) as let_go:
-            await api.put_flag(reason="db upgrade")
+            changed = await api.put_flag(reason="db upgrade")
             _, told = await until(coming, lambda kind, data: kind == "flags")
             assert told["flags"][MAINTENANCE]["reason"] == "db upgrade"
+            assert told.keys() == first.keys()
+            assert told["id"] == etag(api).strip('"')
+            assert (told["command_id"], told["outcome"]["verdict"]) == (
+                changed.command_id, "applied",
+            )  # fmt: skip
             _, told = await until(coming, lambda kind, data: data.get("phase") == "draining")
             assert (told["id"], told["running"]) == (api.plane.instance, 1)
             let_go.set()
@@ -121,14 +130,17 @@ async def test_events_tell_what_is_and_what_happens(api: Served, config: Config)
 
 
 async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Kind and data of each event."""
-    kind = ""
+    """Kind and data of each event; its id, where it has one, is ``id`` of the data."""
+    kind, own = "", {}
     async for raw in response.content:
         name, _, value = raw.decode().rstrip("\n").partition(": ")
-        if name == "event":
+        if name == "id":
+            own = {"id": value}
+        elif name == "event":
             kind = value
         elif name == "data":
-            yield kind, json.loads(value)
+            yield kind, json.loads(value) | own
+            own = {}
 
 
 async def until(coming: Any, wanted: Any) -> tuple[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from multidict import CIMultiDict
 
 from control.clock import SystemClock
 from control.config import Config
@@ -98,8 +99,35 @@ async def test_if_match(api: Served, redis) -> None:
     assert (await ask(api, "POST", FLAG + "/toggle", {}, If_Match="*"))[0] == 200
 
 
+async def test_an_if_match_of_other_tags_is_a_conflict(api: Served, redis) -> None:
+    """RFC 9110: of a list one must be the same to the letter, and a weak one never is."""
+    now = api.plane.replica.position
+    others = (
+        '"abc"', '""', '"1"', f"W/{etag(api)}", f'"0{now}"', '"1.2","3.4"', '"0.0"',
+        f'"a,b", W/{etag(api)} ,, "{now.epoch}.{now.version + 1}"', '"1.2é"',
+    )  # fmt: skip
+    for tags in others:
+        status, told, headers = await ask(api, "PUT", FLAG, ON, If_Match=tags)
+        assert (status, told["type"]) == (412, "/problems/version-mismatch"), tags
+        assert headers["ETag"] == etag(api)
+    assert api.plane.replica.raised is None
+    rows = (await api.plane.audit.page(outcome="conflict")).rows
+    assert len(rows) == len(others)
+
+
+async def test_one_of_a_list_is_enough(api: Served, redis) -> None:
+    for tags in ('"1.2", {now}', '{now},"9999999999999.7"', 'W/{now}, "abc" ,{now},'):
+        listed = tags.format(now=etag(api))
+        status, told, _ = await ask(api, "POST", FLAG + "/toggle", {}, If_Match=listed)
+        assert (status, told["outcome"]) == (200, "applied"), tags
+        await rested(redis)
+    sent = [*TOKEN.items(), ("If-Match", '"1.2"'), ("If-Match", etag(api))]
+    async with api.http.post(FLAG + "/toggle", headers=CIMultiDict(sent)) as response:
+        assert response.status == 200
+
+
 async def test_an_if_match_out_of_form_is_refused(api: Served) -> None:
-    for bad in ("", "41", '"41"', 'W/"1.2"', '"1.2", "1.3"', '"x.y"', '"1.2'):
+    for bad in ("", "41", "1.2", '"1.2', 'w/"1.2"', '"1.2" "1.3"', '*, "1.2"', '"1 2"', ","):
         status, told, _ = await ask(api, "PUT", FLAG, ON, If_Match=bad)
         assert (status, told["field"]) == (422, "If-Match"), bad
     assert api.plane.replica.raised is None
@@ -140,9 +168,10 @@ async def test_what_is_bad_names_its_field_and_changes_nothing(api: Served) -> N
     for query in ("wait=later", "timeout=0", "timeout=601", "x=1"):
         status, told, _ = await ask(api, "PUT", f"{FLAG}?{query}", ON)
         assert (status, told["field"]) == (422, query.partition("=")[0])
-    for query in ("limit=0", "limit=501", "since=x", "cursor=zz", "x=1"):
+    for query in ("limit=0", "limit=501", "since=x", "cursor=zz", "outcome=bogus", "x=1"):
         status, told, _ = await ask(api, "GET", f"/control/audit?{query}")
         assert (status, told["field"]) == (422, query.partition("=")[0])
+        assert not query.startswith("outcome") or "applied, unchanged, deb" in told["detail"]
     assert api.plane.replica.raised is None
 
 

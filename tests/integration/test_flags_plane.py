@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,7 +17,7 @@ from control.flags.answers import Answers
 from control.flags.document import INGESTION, MAINTENANCE, Document, Flag, Position
 from control.flags.errors import NobodyListens
 from control.flags.outcome import Verdict
-from control.flags.plane import ControlPlane
+from control.flags.plane import ControlEvent, ControlPlane
 from control.flags.publisher import Publisher
 from control.stores.postgres import connection
 from tests.conftest import LiveStores
@@ -242,6 +244,56 @@ async def test_operators_see_what_happens(fleet: Planes) -> None:
                     break
     assert seen["flags"]["flags"][MAINTENANCE]["is_active"] is True
     assert seen["replica"]["running"] == 3
+
+
+async def test_followers_see_what_redis_carries(fleet: Planes, redis: Redis) -> None:
+    committing, other = await fleet.open(), await fleet.open()
+    async with (
+        asyncio.timeout(60),
+        redis.pubsub() as channel,
+        committing.follow() as here,
+        other.follow() as there,
+    ):
+        await channel.subscribe(keys.EVENTS_CHANNEL)
+        heard = (each["data"] async for each in channel.listen() if each["type"] == "message")
+        said = (each async for each in heard if b'"type":"flags"' in each)
+        told = [_flags(each) for each in (here, there)]
+        toggle = commands.new("toggle", MAINTENANCE, actor="ann")
+        await committing.change(toggle, internal=True)
+        too_soon = commands.new("toggle", MAINTENANCE, actor="bob")
+        await redis.set(keys.debounce(MAINTENANCE), "another", px=60_000)
+        await other.change(too_soon)
+        for command, verdict in ((toggle, "applied"), (too_soon, "debounced")):
+            published = await anext(said)
+            event = msgspec.json.decode(published)
+            assert event["command_id"] == command.id
+            assert event["outcome"]["verdict"] == verdict
+            for each in told:
+                followed = await anext(each)
+                assert followed.data == published
+                assert followed.id == f"{event['epoch']}.{event['version']}"
+
+
+def _flags(happening: AsyncIterator[ControlEvent]) -> AsyncIterator[ControlEvent]:
+    return (event async for event in happening if event.type == "flags")
+
+
+async def test_followers_see_what_no_event_told(
+    fleet: Planes, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = await fleet.open()
+    async with asyncio.timeout(60), plane.follow() as happening:
+        flags = _flags(happening)
+        outcome = await plane.controller.carry_out(
+            commands.new("toggle", MAINTENANCE, actor="ann"), offline=True
+        )
+        told = await anext(flags)
+        assert told.id == str(outcome.document.position)
+        assert msgspec.json.decode(told.data)["command_id"] is None
+        monkeypatch.setattr(plane.replica, "age_s", lambda _source: math.inf)
+        again = commands.new("toggle", INGESTION, actor="ann")
+        outcome = await plane.controller.carry_out(again, offline=True)
+        assert (await anext(flags)).id == str(outcome.document.position)
 
 
 async def test_a_truth_that_went_back_is_declared_anew(fleet: Planes, database_url: str) -> None:

@@ -59,6 +59,18 @@ def test_each_operation_with_a_body_tells_how_it_may_be_refused() -> None:
             assert operation["responses"][status]["content"].keys() == {media}, where
 
 
+def test_app_status_routes_that_change_tell_of_if_match() -> None:
+    base, paths = ServiceSection().app_status_base, made()["paths"]
+    for path, method in (
+        ("toggle-app-maintenance-status", "post"),
+        ("toggle-app-data-ingestion-status", "post"),
+        ("reset-app-data-ingestion-status", "put"),
+    ):
+        operation = paths[f"{base}/{path}"][method]
+        assert "ETag" in operation["responses"]["412"]["headers"]
+        assert "If-Match" in {each.get("name") for each in operation["parameters"]}
+
+
 def test_examples_are_what_the_schemas_ask_for() -> None:
     document = made()
     found = []
