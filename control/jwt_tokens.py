@@ -41,13 +41,6 @@ _LONGEST_TOKEN = 8 << 10
 _LONGEST_SUBJECT = 190
 _LARGEST_KEY_SET = 256 << 10
 _FETCH_S = 2.5
-_UNREADABLE = (
-    aiohttp.ClientError,
-    OSError,
-    ValueError,
-    msgspec.MsgspecError,
-    RecursionError,
-)
 Fetch = Callable[[str], Awaitable[bytes]]
 
 
@@ -136,7 +129,13 @@ class JwtVerifier:
         self._asked_at = self._clock.monotonic()
         try:
             found = _usable(await self._fetch(self._section.jwks_url))
-        except _UNREADABLE as error:
+        except (
+            aiohttp.ClientError,
+            OSError,
+            ValueError,
+            msgspec.MsgspecError,
+            RecursionError,
+        ) as error:
             # The keys that we have stay good: an issuer that is away locks nobody out.
             self._log.warning("keys of the issuer not fetched", reason=type(error).__name__)
             return

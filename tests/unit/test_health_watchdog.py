@@ -64,7 +64,8 @@ async def test_it_says_since_when_and_where_the_loop_is_blocked() -> None:
             seen = threading.Event()
             threading.Thread(target=seen_blocked, args=(watchdog, seen), daemon=True).start()
             block(seen)
-            await eventually(lambda: watchdog.blocked is None)
+            await eventually(lambda: len(logs) == 2)  # of which the last comes after all else
+            assert watchdog.blocked is None
             told = await watchdog.ask()
             assert told["warning"] == "LoopBlocked"
             assert "warning" not in await watchdog.ask()
