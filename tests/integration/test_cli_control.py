@@ -162,8 +162,9 @@ async def test_raise_look_and_lower(fleet: Fleet, way: list[str]) -> None:
 
     status, out, err = await fleet.run("maintenance", "status", *way)
     assert (status, err) == (0, "")
-    for told in ("The bridge is up", "db upgrade", who, "in 19 min", fleet.worker_id, "at rest"):
+    for told in ("The bridge is up", "db upgrade", who, fleet.worker_id, "at rest"):
         assert told in out
+    assert re.search("in (19|20) min", out), "it takes a second or not even that"
     shown = await fleet.json("maintenance", "status", *way)
     assert shown["maintenance"] == flag
     assert shown["document"] == done["document"]

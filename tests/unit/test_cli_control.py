@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from control import logs
 from control.cli import bridge_view as view
 from control.cli import change, cli, times
 from control.cli.api_client import Api, Unreachable
@@ -291,6 +292,7 @@ def test_without_a_stack_a_command_says_what_to_do(
         redis=RedisSection("redis://127.0.0.1:1"),
         postgres=PostgresSection("postgresql://127.0.0.1:1/x"),
     )
+    monkeypatch.setattr(logs, "configure", lambda *_args, **_options: None)  # of this process
     for module in ("steering", "audit", "api_keys", "migrate"):
         monkeypatch.setattr(f"control.cli.{module}.load_config", lambda _environ: nowhere)
     error = CliRunner().invoke(cli, line.split()).exception
