@@ -116,6 +116,11 @@ class Components:
         """Have whoever keeps the page look now."""
         await self._database.execute(sql.queries("status_checks")["request"], self._clock.now())
 
+    async def look_awaited(self) -> bool:
+        """Whether a look that was asked for is still to come."""
+        row = await self._database.fetchrow(sql.queries("status_checks")["requested"])
+        return row is not None and bool(row["awaited"])
+
     @contextlib.asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Connection]:
         """One that holds the state, as everybody's does who writes here: none waits crosswise."""

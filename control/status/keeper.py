@@ -264,10 +264,12 @@ class Office:
         if row["asked"] or self._due_at is None or now >= self._due_at or self._differs():
             await self._look(asked=row["asked"])
 
-    async def _look(self, *, asked: bool) -> None:
+    async def _look(self, *, asked: datetime | None) -> None:
         """Look, and write what was found if it is about anything that was due."""
         keeper = self._keeper
-        found = await keeper.watch.look([row.definition for row in self._rows], afresh=asked)
+        found = await keeper.watch.look(
+            [row.definition for row in self._rows], afresh=asked is not None
+        )
         at = keeper.clock.now()
         due = {
             row.definition.id
@@ -292,7 +294,7 @@ class Office:
         self._due_at = again
 
     async def _write(
-        self, found: Mapping[str, Observation], at: datetime, *, asked: bool = False
+        self, found: Mapping[str, Observation], at: datetime, *, asked: datetime | None = None
     ) -> None:
         keeper = self._keeper
         async with self._connection.transaction():

@@ -50,18 +50,21 @@ async def record(
     at: datetime,
     by: str,
     *,
-    asked: bool = False,
+    asked: datetime | None = None,
 ) -> list[Turn]:
-    """Write what one look found, by component; returns what it changed. Inside a transaction."""
+    """Write what one look found, by component; returns what it changed. Inside a transaction.
+
+    ``asked``: when somebody asked for it, who then need not wait any longer.
+    """
     queries = sql.queries("status_checks")
-    previous = await connection.fetchval(queries["round"], at, by)
+    previous = await connection.fetchval(queries["round"], at, by, asked)
     turns: list[Turn] = []
     judged: list[tuple[object, ...]] = []
     for row in await reader.components(connection, at):
         seen = found.get(row.definition.id)
         if seen is None:
             continue
-        after = judging.step(row.judged, seen.status, at, asked=asked)
+        after = judging.step(row.judged, seen.status, at, asked=asked is not None)
         if after is row.judged:
             continue
         causes = _causes(row, after, seen)

@@ -102,8 +102,7 @@ async def window(request: web.Request) -> web.Response:
 async def look(request: web.Request) -> web.Response:
     """Check now. What is found is entered by whoever keeps the page, and counts there at once; the
     answer waits for it."""
-    page, clock = request.app[STATUS], request.app[CLOCK]
-    asked_at = clock.now()
+    page = request.app[STATUS]
     with contextlib.suppress(StoreUnavailable):
         await page.components.request_look()
     declared = page.keeper.declared
@@ -111,7 +110,7 @@ async def look(request: web.Request) -> web.Response:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LOOK_S):
             while True:
-                if await _counted(page, found, asked_at):
+                if await _counted(page, found):
                     break
                 await asyncio.sleep(_PAUSE_S)
     results = {
@@ -127,18 +126,19 @@ def since(incidents: Sequence[IncidentView], now: datetime, days: int) -> list[I
     return [each for each in incidents if (each.resolved_at or now) >= first]
 
 
-async def _counted(page: StatusPage, found: Mapping[str, Observation], asked_at: datetime) -> bool:
-    """Whether the keeper has entered a look since; where nobody can, this instance counts its
-    own."""
+async def _counted(page: StatusPage, found: Mapping[str, Observation]) -> bool:
+    """Whether the keeper has entered the look; where nobody can, this instance counts its own."""
     if page.keeper.local is not None:
         page.keeper.judge(found, asked=True)
         return True
     try:
-        view = await page.board.refresh()
+        if await page.components.look_awaited():
+            return False
+        await page.board.refresh()
     except StoreUnavailable:
         page.keeper.suspect()
         return False
-    return any(each.last_checked and each.last_checked >= asked_at for each in view.components)
+    return True
 
 
 def _view(request: web.Request) -> tuple[StatusView, datetime]:

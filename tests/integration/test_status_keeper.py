@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from control import sql
 from control.flags import commands
 from control.flags.document import MAINTENANCE
 from control.status.keeper import Office
@@ -104,6 +105,20 @@ async def test_three_failures_confirm_dated_back_and_two_successes_recover(
     assert day is not None
     assert (day.days[-1].major_s, day.days[-1].covered_s) == (59.0, 190.0)
     assert day.uptime_30 == 68.947, "1 - 59 / 190, floored"
+
+
+async def test_a_look_that_was_asked_for_is_made_though_another_was_under_way(
+    page: Page, line: Connection, database: Database
+) -> None:
+    office = await page.office(line)
+    await office.tick()
+    page.seen.down("redis")
+    await database.execute(sql.queries("status_checks")["request"], page.clock.now())
+    page.clock.passed_s += 1
+    await office._write(page.seen.found, page.clock.now())
+    assert (await page.statuses())["store"] == WELL, "nobody had asked for that one"
+    await after(page, office, 1)
+    assert (await page.statuses())["store"] == OUT
 
 
 async def test_a_gap_is_unknown_and_counts_nowhere(

@@ -1,7 +1,8 @@
 -- name: round
 -- Whoever writes segments holds the row, so that two never write at once.
 UPDATE drawbridge.status_state AS state
-SET checks = state.checks + 1, checked_at = $1, checked_by = $2, requested_at = NULL
+SET checks = state.checks + 1, checked_at = $1, checked_by = $2,
+    requested_at = CASE WHEN state.requested_at = $3 THEN NULL ELSE state.requested_at END
 FROM (SELECT checked_at FROM drawbridge.status_state FOR UPDATE) AS before
 RETURNING before.checked_at;
 
@@ -14,9 +15,13 @@ UPDATE drawbridge.status_state SET checks = checks + 1;
 -- name: request
 UPDATE drawbridge.status_state SET requested_at = $1;
 
+-- name: requested
+-- Whether a look that was asked for is still to come.
+SELECT requested_at IS NOT NULL AS awaited FROM drawbridge.status_state;
+
 -- name: tick
 -- What there is to do now. It also keeps the session, and so the office, alive.
-SELECT state.requested_at IS NOT NULL AS asked, state.checks,
+SELECT state.requested_at AS asked, state.checks,
        EXISTS (
            SELECT FROM drawbridge.status_windows
            WHERE status = 'scheduled' AND scheduled_start <= $1
