@@ -32,7 +32,8 @@ LONG = (
     "test_worker", "test_drain", "test_plane_redis", "test_plane_crash", "test_plane_commands",
     "test_plane_links", "test_health_checks", "test_flags_client", "test_wheel",
     "test_readme_kinds", "test_cli_optimize", "test_service_outage", "test_optimize_kind",
-    "test_cli_config", "test_up_beside",
+    "test_cli_config", "test_up_beside", "test_roll", "test_ingest_faults", "test_archiving",
+    "test_restore", "test_job_outages", "test_status_routes",
 )  # fmt: skip
 """The files that take longest, which begin first, lest one is left over when all else is done."""
 

@@ -15,7 +15,7 @@ from service import auth, deadline, inputs, negotiation, results, sse
 from service.appkeys import ARCHIVE, CLOSING, FEED, GATE, JOBS
 from service.inputs import Moment
 from service.problems import NO_RESULT, NOT_FINISHED, NOT_FOUND, Problem
-from worker.jobs.archive import EndedAs, Text, Wanted
+from worker.jobs.archive import Described, Wanted
 from worker.jobs.errors import JobFinished, UnknownJob
 from worker.jobs.feed import is_event_id
 from worker.jobs.job import JobRecord, JobState
@@ -46,15 +46,11 @@ class JobList(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-class ArchiveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ArchiveQuery(Described, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which jobs of the archive to list: :class:`Wanted`, as a query says it."""
 
-    kind: Text | None = None
-    status: EndedAs | None = None
-    correlation_id: Text | None = None
     since: Moment | None = None
     until: Moment | None = None
-    q: Text | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     cursor: str | None = None
 

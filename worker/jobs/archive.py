@@ -48,16 +48,22 @@ class Ended(msgspec.Struct, frozen=True):
     result_bytes: int
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs to find: those that fit everything that is said. ``since`` and ``until`` are about
-    their ends; ``q`` are words, ``or``, ``-not these`` and ``"phrases"``."""
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of jobs that are looked for; ``q`` are words, ``or``, ``-not these`` and
+    ``"phrases"``."""
 
     kind: Text | None = None
     status: EndedAs | None = None
     correlation_id: Text | None = None
+    q: Text | None = None
+
+
+class Wanted(Described, frozen=True, kw_only=True):
+    """Which jobs to find: those that fit everything that is said. ``since`` and ``until`` are about
+    their ends."""
+
     since: datetime | None = None
     until: datetime | None = None
-    q: Text | None = None
 
 
 class Archive:
